@@ -1,0 +1,1 @@
+"""How a message leaves: one protocol, one promise stated per channel."""

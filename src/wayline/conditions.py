@@ -1,0 +1,1 @@
+"""The condition language (being built): parse, evaluate in Python, compile to SQL."""

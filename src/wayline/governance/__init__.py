@@ -1,0 +1,1 @@
+"""May we: legal guards, and decisions explained in plain words. Pure."""

@@ -1,0 +1,1 @@
+"""Did it work: arms, tallies that add, effects with intervals. Pure."""

@@ -1,0 +1,1 @@
+"""What happened, and who it was: strict events, resolved identities, the catalogue. Pure."""

@@ -1,0 +1,1 @@
+"""What we do: journeys propose, one policy disposes. Pure."""

@@ -1,0 +1,1 @@
+"""The few lines around a turn: embedded loop, simulator, dry run."""

@@ -1,0 +1,292 @@
+"""What is kept: a log of events (the collector's) and a state (the engine's), behind one protocol.
+
+Two parts with one writer each. The log holds what happened, pseudonymous, in the order it was acknowledged. The state
+holds where every customer stands, what was decided, what waits to leave, and the log position all of that includes.
+Only the modules of this package know a table name. One contract suite (`tests/contracts/`) runs over every
+implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+
+from wayline.domain import (
+    Address,
+    Customer,
+    Decision,
+    EntryRefusal,
+    Event,
+    Hold,
+    Identifier,
+    Memory,
+    Product,
+    Purpose,
+    Standing,
+)
+
+__all__ = [
+    "Appended",
+    "Batch",
+    "Delivery",
+    "DeliveryState",
+    "Link",
+    "Log",
+    "Merge",
+    "Rejection",
+    "SetAside",
+    "State",
+    "Vault",
+]
+
+DeliveryState = Literal["pending", "attempting", "sent", "withheld", "unknown", "refused", "dead"]
+
+
+class Appended(Struct, frozen=True):
+    """The verdict on one append: stored + duplicates + conflicts is what was offered; nothing is lost silently."""
+
+    stored: int
+    duplicates: int
+    conflicts: int
+    """Same (source, event_id) with other content: the first is kept, the second is stored beside it, flagged."""
+    head: int
+
+
+class Rejection(Struct, frozen=True, kw_only=True):
+    """An event that was not accepted, kept whole with the reason; `body` is sealed at rest."""
+
+    source: str
+    event_id: str
+    name: str
+    code: str
+    field: str
+    reason: str
+    received_at: datetime
+    body: bytes
+
+
+class Link(Struct, frozen=True):
+    """Evidence that an identifier belongs to a customer: append-only, the newest active one resolves."""
+
+    identifier: Identifier
+    customer_id: str
+    source: str
+    confidence: float
+    at: datetime
+
+
+class Merge(Struct, frozen=True):
+    """Two customers found to be one: the loser's id resolves to the survivor for ever."""
+
+    loser: str
+    survivor: str
+    confidence: float
+    evidence: str
+    at: datetime
+
+
+class SetAside(Struct, frozen=True):
+    """A stored event of which no turn can be taken, with the reason: kept, shown, never retried in a loop."""
+
+    position: int
+    customer_id: str
+    reason: str
+    at: datetime
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One row of the outbox. Unique by decision id: a repeated commit cannot send twice."""
+
+    decision_id: str
+    customer_id: str
+    channel: str
+    delivers: bool
+    """False in the control arm: the same row, the same hand-over, no provider called."""
+    purpose: Purpose
+    lane: str
+    journey: str
+    content: str
+    state: DeliveryState
+    created_at: datetime
+    due_at: datetime
+    address: str = ""
+    attempts: int = 0
+    lease_until: datetime | None = None
+    settled_at: datetime | None = None
+    detail: str = ""
+    provider_id: str = ""
+
+
+class Batch(Struct, kw_only=True):
+    """All that a micro-batch of turns changed: committed in one transaction, whole or not at all."""
+
+    position: int | None = None
+    standings: dict[str, Standing] = {}
+    checkpoints: dict[str, Memory] = {}
+    links: list[Link] = []
+    merges: list[Merge] = []
+    decisions: list[Decision] = []
+    """Insert if absent: on a conflict the stored one wins."""
+    holds: list[Hold] = []
+    deliveries: list[Delivery] = []
+    """Upsert by decision id."""
+    addresses: list[Address] = []
+    products: list[Product] = []
+    spends: dict[str, int] = {}
+    refused_entries: list[tuple[str, EntryRefusal]] = []
+    set_aside: list[SetAside] = []
+    topics: dict[str, tuple[str, ...]] = {}
+    """Customer id to the whole set of topics it waits on."""
+    notes: dict[str, bytes] = {}
+    """Small named values of the runtime, such as how far the lake is shipped."""
+
+
+class Log(Protocol):
+    """What happened, in the order it was acknowledged. One writer."""
+
+    def append(self, events: Sequence[Event], rejections: Sequence[Rejection] = ()) -> Appended:
+        """Store durably, then return; unique by (source, event_id). Raises StoreUnavailable with nothing acknowledged."""
+        ...
+
+    def read(self, after: int, count_max: int) -> list[Event]:
+        """Events with a position above `after`, in order."""
+        ...
+
+    def head(self) -> int:
+        """The position of the newest acknowledged event; 0 when empty."""
+        ...
+
+    def rejections(self, count_max: int = 1000) -> list[Rejection]:
+        """The newest rejected events with their reasons."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """`stored`, `duplicate`, `conflict`, `rejected` since the log began."""
+        ...
+
+    def close(self) -> None:
+        """Give the file up."""
+        ...
+
+
+class State(Protocol):
+    """Where everybody stands. One writer; reads see the last commit."""
+
+    def commit(self, batch: Batch) -> None:
+        """Write all of it durably in one transaction. Raises StoreUnavailable with nothing written."""
+        ...
+
+    def position(self) -> int:
+        """Log position that everything here includes."""
+        ...
+
+    def load(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
+        """Standing and newest checkpoint of each known id; ids never seen are absent."""
+        ...
+
+    def resolve(self, identifiers: Sequence[Identifier]) -> dict[Identifier, str]:
+        """The customer each known identifier belongs to, merges followed."""
+        ...
+
+    def links(self, customer_id: str) -> list[Link]:
+        """The evidence for one customer, oldest first."""
+        ...
+
+    def survivor(self, customer_id: str) -> str:
+        """The id this one resolves to after all merges; itself if never merged."""
+        ...
+
+    def due(self, now: datetime, count_max: int) -> list[tuple[datetime, str]]:
+        """(wake_at, customer_id) with wake_at <= now, earliest first."""
+        ...
+
+    def next_due(self) -> datetime | None:
+        """The earliest wake_at or pending delivery's due_at of all."""
+        ...
+
+    def waiting_on(self, topics: Sequence[str]) -> list[str]:
+        """Customers who asked to be told when one of these topics changes."""
+        ...
+
+    def outbox(self, state: DeliveryState, now: datetime, count_max: int) -> list[Delivery]:
+        """Rows in that state: pending ones that are due, attempting ones whose lease has run out; earliest first."""
+        ...
+
+    def delivery(self, decision_id: str) -> Delivery | None:
+        """The outbox row of one decision."""
+        ...
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """One decision as it was recorded."""
+        ...
+
+    def decisions(self, customer_id: str | None = None) -> Iterator[Decision]:
+        """Recorded decisions in order of decided_at, of one customer or of all."""
+        ...
+
+    def deliveries(self, customer_id: str | None = None) -> Iterator[Delivery]:
+        """Outbox rows in order of creation, of one customer or of all."""
+        ...
+
+    def refused_entries(self) -> Iterator[tuple[str, EntryRefusal, int]]:
+        """(customer_id, refusal, count): who would have entered a journey and was not let in."""
+        ...
+
+    def set_asides(self) -> list[SetAside]:
+        """Events of which no turn could be taken."""
+        ...
+
+    def address(self, channel: str, key: str) -> Address | None:
+        """What is known of one mailbox or number."""
+        ...
+
+    def products(self) -> Iterator[Product]:
+        """The whole catalogue."""
+        ...
+
+    def spent(self) -> Mapping[str, int]:
+        """What was taken of each shared budget."""
+        ...
+
+    def customer_ids(self) -> Iterator[str]:
+        """Every surviving customer."""
+        ...
+
+    def note(self, name: str) -> bytes | None:
+        """A small named value kept with the state."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """Rows by table and deliveries by state, for gauges and `doctor`."""
+        ...
+
+    def close(self) -> None:
+        """Give the file up."""
+        ...
+
+
+class Vault(Protocol):
+    """The one place of personal values: sealed with a key per subject, dropped with that key."""
+
+    def keyed(self, kind: str, value: str) -> str:
+        """The pseudonym of an identifier: a keyed hash, the same for ever in this installation."""
+        ...
+
+    def put(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Subject (an identifier's `kind:hash`) to personal values; merged into what is there."""
+        ...
+
+    def get(self, subjects: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Personal values of the known subjects."""
+        ...
+
+    def forget(self, subjects: Sequence[str]) -> int:
+        """Drop the keys and the rows; how many there were."""
+        ...
+
+    def close(self) -> None:
+        """Give the file up."""
+        ...
