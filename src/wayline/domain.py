@@ -16,12 +16,12 @@ from msgspec import Struct
 from wayline.conditions import Condition
 
 __all__ = [
-    "CONTACTS_MAX", "ENROLLMENTS_MAX", "STAGES", "STEPS_MAX",
-    "Action", "Address", "Addresses", "Ask", "Assignment", "Branch", "Cap", "Catalog", "Claim", "Consent", "Contact",
-    "Content", "Control", "Customer", "Decision", "End", "Enrollment", "Estimate", "Event", "Facet", "Facts", "HandOver",
-    "Hold", "Identifier", "Interpreter", "Journey", "JourneyStep", "Lane", "Memory", "Message", "Owner", "Playbook",
-    "Policy", "Product", "Proposal", "Propose", "Purpose", "Question", "QuietHours", "Ranked", "Receipt", "Reentry",
-    "Refusal", "Register", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn", "Verdict", "Wait", "Wake",
+    "CONTACTS_MAX", "ENROLLMENTS_MAX", "STAGES", "STEPS_MAX", "Action", "Address", "Addresses", "Ask", "Assignment",
+    "Branch", "Cap", "Catalog", "Claim", "Consent", "Contact", "Content", "Control", "Customer", "Decision", "End",
+    "Enrollment", "Estimate", "Event", "Facet", "Facts", "HandOver", "Hold", "Identifier", "Interpreter", "Journey",
+    "JourneyStep", "Lane", "Link", "Memory", "Merge", "Message", "Owner", "Playbook", "Policy", "Product",
+    "Proposal", "Propose", "Purpose", "Question", "QuietHours", "Ranked", "Receipt", "Reentry", "Refusal",
+    "Register", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn", "Verdict", "Wait", "Wake",
     "World",
 ]  # fmt: skip
 
@@ -234,6 +234,26 @@ class Customer(Struct, frozen=True):
     def wake_at(self) -> datetime | None:
         """When this customer next wants attention."""
         return self.standing.wake_at
+
+
+class Link(Struct, frozen=True):
+    """Evidence that an identifier belongs to a customer: append-only, the newest active one resolves."""
+
+    identifier: Identifier
+    customer_id: str
+    source: str
+    confidence: float
+    at: datetime
+
+
+class Merge(Struct, frozen=True):
+    """Two customers found to be one: the loser's id resolves to the survivor for ever."""
+
+    loser: str
+    survivor: str
+    confidence: float
+    evidence: str
+    at: datetime
 
 
 # ------------------------------------------------------------------ what it means

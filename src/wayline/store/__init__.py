@@ -22,7 +22,9 @@ from wayline.domain import (
     Event,
     Hold,
     Identifier,
+    Link,
     Memory,
+    Merge,
     Product,
     Purpose,
     Standing,
@@ -66,26 +68,6 @@ class Rejection(Struct, frozen=True, kw_only=True):
     reason: str
     received_at: datetime
     body: bytes
-
-
-class Link(Struct, frozen=True):
-    """Evidence that an identifier belongs to a customer: append-only, the newest active one resolves."""
-
-    identifier: Identifier
-    customer_id: str
-    source: str
-    confidence: float
-    at: datetime
-
-
-class Merge(Struct, frozen=True):
-    """Two customers found to be one: the loser's id resolves to the survivor for ever."""
-
-    loser: str
-    survivor: str
-    confidence: float
-    evidence: str
-    at: datetime
 
 
 class SetAside(Struct, frozen=True):
@@ -148,7 +130,7 @@ class Log(Protocol):
     """What happened, in the order it was acknowledged. One writer."""
 
     def append(self, events: Sequence[Event], rejections: Sequence[Rejection] = ()) -> Appended:
-        """Store durably, then return; unique by (source, event_id). Raises StoreUnavailable with nothing acknowledged."""
+        """Store durably, then return; unique by (source, event_id). Raises StoreUnavailable if nothing was stored."""
         ...
 
     def read(self, after: int, count_max: int) -> list[Event]:
