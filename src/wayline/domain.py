@@ -8,7 +8,7 @@ shares and confidences are 0 to 1. An identifier's value is pseudonymous (a keye
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -21,7 +21,7 @@ __all__ = [
     "Enrollment", "Estimate", "Event", "Facet", "Facts", "HandOver", "Hold", "Identifier", "Interpreter", "Journey",
     "JourneyStep", "Lane", "Link", "Memory", "Merge", "Message", "Owner", "Playbook", "Policy", "Product",
     "Proposal", "Propose", "Purpose", "Question", "QuietHours", "Ranked", "Receipt", "Reentry", "Refusal",
-    "Register", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn", "Verdict", "Wait", "Wake",
+    "Register", "Schedule", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn", "Verdict", "Wait", "Wake",
     "World",
 ]  # fmt: skip
 
@@ -105,7 +105,7 @@ class Receipt(Struct, frozen=True, omit_defaults=True):
 class HandOver(Struct, frozen=True):
     """A decided message is about to leave (no receipt yet), or the channel has answered (with one)."""
 
-    decision_id: str
+    decision: Decision
     receipt: Receipt | None = None
 
 
@@ -469,6 +469,16 @@ class Suppression(Struct, frozen=True):
     except_journeys: tuple[str, ...] = ()
 
 
+class Schedule(Struct, frozen=True, kw_only=True):
+    """An internal event for everybody in an audience, at a local time, every so often (`newsletter.due`)."""
+
+    event: str
+    every: timedelta
+    at: time
+    starts_on: date
+    audience: Condition | None = None
+
+
 class Policy(Struct, frozen=True, kw_only=True):
     """How all proposals of a customer are judged: gates in order, then ranking, then who is held out."""
 
@@ -487,6 +497,14 @@ class Policy(Struct, frozen=True, kw_only=True):
     """An event older than this when it arrives is remembered and starts nothing."""
     holdout: float = 0.0
     """Share of customers held out of all marketing."""
+    ranking: Mapping[str, float] = {}
+    """Journey to the expected margin of one of its messages in minor units, where its action states no value."""
+    slot: timedelta = timedelta(hours=1)
+    """How long one marketing message has the customer's attention; those outranked are proposed again after it."""
+    ask_again: timedelta = timedelta(hours=6)
+    """When a hold that no known instant lifts is judged again."""
+    spread: timedelta = timedelta(minutes=15)
+    """Over how long sends that were held to one same instant are spread."""
     version: str = ""
 
 
@@ -520,6 +538,7 @@ class Playbook(Struct, frozen=True, kw_only=True):
     """Event name to the facets it touches."""
     entering: Mapping[str, tuple[Journey, ...]] = {}
     """Event name to the current journeys it may start."""
+    schedules: tuple[Schedule, ...] = ()
     currency: str = "EUR"
     language: str = "en"
     settings: Mapping[str, Any] = {}
