@@ -137,6 +137,17 @@ class Log(Protocol):
         """Events with a position above `after`, in order."""
         ...
 
+    def named(self, names: Sequence[str], after: int = 0) -> Iterator[Event]:
+        """Events of these names with a position above `after`, in order: what a report reads, without the rest."""
+        ...
+
+    def about(self, identifiers: Sequence[Identifier], count_max: int) -> list[Event]:
+        """The newest `count_max` events that carry any of these identifiers, in order.
+
+        A scan (of raw bytes, then exact), for a person who looks at one timeline; never for turns.
+        """
+        ...
+
     def head(self) -> int:
         """The position of the newest acknowledged event; 0 when empty."""
         ...
