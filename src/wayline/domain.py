@@ -21,8 +21,8 @@ __all__ = [
     "Enrollment", "Estimate", "Event", "Facet", "Facts", "HandOver", "Hold", "Identifier", "Interpreter", "Journey",
     "JourneyStep", "Lane", "Link", "Memory", "Merge", "Message", "Owner", "Playbook", "Policy", "Product",
     "Proposal", "Propose", "Purpose", "Question", "QuietHours", "Ranked", "Receipt", "Reentry", "Refusal",
-    "Register", "Schedule", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn", "Verdict", "Wait", "Wake",
-    "World",
+    "Register", "Schedule", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn", "Verdict",
+    "Wait", "Wake", "World",
 ]  # fmt: skip
 
 Purpose: TypeAlias = Literal["marketing", "transactional", "service"]
@@ -285,11 +285,11 @@ class Facet(Struct, frozen=True, kw_only=True):
     kind: Literal["last", "first", "count", "sum", "recent", "latest_per_key", "ledger", "derived"]
     events: tuple[str, ...] = ()
     where: Condition | None = None
-    """Over the event's own properties, named plainly."""
+    """Over the event's own properties, named plainly; of a `derived` one, over the fields of each row."""
     value: str = ""
     """Property path that is remembered, summed or listed (`products[].sku` fans out); empty: the event itself."""
     key: str = ""
-    """`latest_per_key` and `ledger`: property path of the key."""
+    """`latest_per_key` and `ledger`: property path of the key; several joined by ` + ` make one key."""
     fields: tuple[str, ...] = ()
     """`recent`, `latest_per_key`, `ledger`: property paths kept in a row."""
     window: timedelta | None = None
@@ -320,8 +320,6 @@ class Question(Struct, frozen=True, kw_only=True):
     """Names of the facets the rule reads, in the order the rule documents."""
     parameters: Mapping[str, Any] = {}
 
-
-Interpreter: TypeAlias = Callable[[Question, Facts, datetime], Estimate]
 
 # ------------------------------------------------------------------ what we could do
 
@@ -577,6 +575,10 @@ class Catalog(Protocol):
     def related(self, skus: Sequence[str], count_max: int) -> Sequence[str]:
         """SKUs of the same categories as these, most popular first, these left out."""
         ...
+
+
+Interpreter: TypeAlias = Callable[[Question, Facts, Catalog, datetime], Estimate]
+"""A rule or model: it may read facts and the shelf, and nothing else; it is pure."""
 
 
 class Address(Struct, frozen=True):
