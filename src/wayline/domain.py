@@ -18,8 +18,8 @@ from wayline.conditions import Condition
 __all__ = [
     "CONTACTS_MAX", "ENROLLMENTS_MAX", "STAGES", "STEPS_MAX", "Action", "Address", "Addresses", "Ask", "Assignment",
     "Branch", "Cap", "Catalog", "Claim", "Consent", "Contact", "Content", "Control", "Customer", "Decision", "End",
-    "Enrollment", "Estimate", "Event", "Facet", "Facts", "HandOver", "Hold", "Identifier", "Interpreter", "Journey",
-    "JourneyStep", "Lane", "Link", "Memory", "Merge", "Message", "Owner", "Playbook", "Policy", "Product",
+    "Enrollment", "EntryRefusal", "Estimate", "Event", "Facet", "Facts", "HandOver", "Hold", "Identifier", "Interpreter",
+    "Journey", "JourneyStep", "Lane", "Link", "Memory", "Merge", "Message", "Owner", "Playbook", "Policy", "Product",
     "Proposal", "Propose", "Purpose", "Question", "QuietHours", "Ranked", "Receipt", "Reentry", "Refusal",
     "Register", "Schedule", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn", "Verdict",
     "Wait", "Wake", "World",
@@ -93,13 +93,15 @@ class Receipt(Struct, frozen=True, omit_defaults=True):
     """What the channel said of one attempt.
 
     `sent` and `withheld` (control arm) settle it; `refused` and `dead` prove that nothing was delivered; `unknown`
-    proves nothing and so keeps its cap slot.
+    proves nothing and so keeps its cap slot. `dead` also says the address is no good: suppress it.
     """
 
     outcome: Literal["sent", "withheld", "unknown", "refused", "dead"]
     at: datetime
     detail: str = ""
     provider_id: str = ""
+    retry_at: datetime | None = None
+    """`refused` only: not now, but the same message may be offered again from here on. None: do not offer it again."""
 
 
 class HandOver(Struct, frozen=True):
