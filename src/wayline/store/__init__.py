@@ -188,6 +188,10 @@ class State(Protocol):
         """The evidence for one customer, oldest first."""
         ...
 
+    def holders(self, identifier: Identifier) -> list[Link]:
+        """Every link ever made of one identifier, oldest first: all who were seen with it."""
+        ...
+
     def survivor(self, customer_id: str) -> str:
         """The id this one resolves to after all merges; itself if never merged."""
         ...
