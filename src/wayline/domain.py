@@ -647,6 +647,8 @@ class Proposal(Struct, frozen=True):
     key: str
     version: str
     step: str
+    since: datetime
+    """When the step was reached."""
     attempt: int = 0
     """Index of the first action still to be tried; those before it failed at hand-over."""
     actions: tuple[Action, ...] = ()

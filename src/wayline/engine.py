@@ -1,0 +1,421 @@
+"""The one door: everything the engine ever does to a customer is a turn.
+
+    take_turn(customer, stimulus, playbook, world) -> Turn
+
+Pure: equal arguments give the equal turn, on any machine. Four stimuli come through: an `Event`, a `Wake` that has
+come due, an `Ask` ("what now?") and a `HandOver` (a decided message is about to leave, or the channel has answered).
+A runtime may `begin` a whole micro-batch, have the models answer all its questions in one call each, and `finish` each
+turn: `take_turn` is exactly that for a batch of one, and a law holds the two equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TypeAlias, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wayline.domain import (
+    CONTACTS_MAX,
+    Address,
+    Ask,
+    Assignment,
+    Contact,
+    Customer,
+    Decision,
+    Enrollment,
+    EntryRefusal,
+    Estimate,
+    Event,
+    HandOver,
+    Hold,
+    Journey,
+    Playbook,
+    Proposal,
+    Receipt,
+    Refusal,
+    Standing,
+    Stimulus,
+    Turn,
+    Wake,
+    World,
+)
+from wayline.errors import Broken
+from wayline.interpretation import customers
+from wayline.interpretation.moment import Moment
+from wayline.measurement.experiments import merge_assignments
+from wayline.orchestration import journeys, policy
+
+__all__ = ["Begun", "Model", "answer", "begin", "finish", "merge", "nudge", "take_turn"]
+
+MAILBOX_CONTACTS_MAX = 20
+
+Model: TypeAlias = Callable[[Sequence[Customer], World], Sequence[Estimate | None]]
+"""Answers one question for many customers at once; None where it cannot say."""
+
+
+class Begun(Struct, frozen=True):
+    """A turn half taken: the event is folded, and these questions may be asked before it is finished."""
+
+    customer: Customer
+    before: Customer
+    stimulus: Stimulus
+    questions: frozenset[str]
+
+
+def take_turn(customer: Customer, stimulus: Stimulus, playbook: Playbook, world: World) -> Turn:
+    """Everything the engine does for one customer at one instant. Same inputs, same turn."""
+    return finish(begin(customer, stimulus, playbook), playbook, world)
+
+
+def begin(customer: Customer, stimulus: Stimulus, playbook: Playbook) -> Begun:
+    """Fold what happened, and name every question that finishing this turn may ask."""
+    before = customer
+    questions = _NONE
+    for enrollment in customer.standing.enrollments:
+        if enrollment.is_open:
+            questions |= _journey(enrollment, playbook).questions
+    if isinstance(stimulus, Event):
+        memory = customers.fold(customer.memory, stimulus, playbook)
+        if memory is not customer.memory:
+            customer = Customer(customer.customer_id, memory, customer.standing)
+        for journey in playbook.entering.get(stimulus.name, ()):
+            questions |= journey.questions
+    return Begun(customer, before, stimulus, questions)
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def answer(batch: Iterable[Begun], models: Mapping[str, Model], world: World) -> World:
+    """Ask each model once for all customers of the batch whose turns may need it; the rules answer the rest."""
+    begun = list(batch)
+    answers: dict[tuple[str, str], Estimate] = dict(world.answers)
+    for question, model in models.items():
+        asked = [b.customer for b in begun if question in b.questions]
+        if not asked:
+            continue
+        for customer, estimate in zip(asked, model(asked, world), strict=True):
+            if estimate is not None:
+                answers[customer.customer_id, question] = estimate
+    return replace(world, answers=answers)
+
+
+def finish(begun: Begun, playbook: Playbook, world: World) -> Turn:
+    """Walk the journeys, gather what they wish for, and let the policy decide."""
+    stimulus = begun.stimulus
+    work = _Work(begun, playbook, world)
+    match stimulus:
+        case Event():
+            if not stimulus.fires:
+                return Turn(begun.customer)
+            if not work.enrollments and stimulus.name not in playbook.entering:
+                return Turn(begun.customer)
+            work.on_event(stimulus)
+        case Wake():
+            work.on_wake(stimulus)
+        case Ask():
+            work.on_ask(stimulus)
+        case HandOver():
+            work.on_hand_over(stimulus)
+        case _ as never:
+            assert_never(never)
+    return work.turn()
+
+
+class _Work:
+    """One turn while it is being made; nothing of it is seen from outside before `turn()`."""
+
+    def __init__(self, begun: Begun, playbook: Playbook, world: World) -> None:
+        standing = begun.customer.standing
+        self.begun = begun
+        self.customer = begun.customer
+        self.playbook = playbook
+        self.moment = Moment(begun.customer, playbook, world)
+        self.now = world.now
+        self.world = world
+        self.enrollments: list[Enrollment] = list(standing.enrollments)
+        self.contacts: tuple[Contact, ...] = standing.contacts
+        self.assignments: Mapping[str, Assignment] = standing.assignments
+        self.decisions: list[Decision] = []
+        self.holds: list[Hold] = []
+        self.spends: dict[str, int] = {}
+        self.addresses: tuple[Address, ...] = ()
+        self.refused: list[EntryRefusal] = []
+        self.hand_over: Decision | None = None
+        self.refusal: Refusal | None = None
+
+    # -- the four stimuli
+
+    def on_event(self, event: Event) -> None:
+        for at, enrollment in enumerate(self.enrollments):
+            if enrollment.is_open:
+                self._walk(at, event)
+        for journey in self.playbook.entering.get(event.name, ()):
+            entered = journeys.enroll(journey, event, self.moment, self.enrollments)
+            if isinstance(entered, EntryRefusal):
+                self.refused.append(entered)
+            elif entered is not None:
+                self.enrollments.append(entered)
+        self._decide(policy.Asked(f"event:{event.position}", self.world.position), again=self._is_changed())
+
+    def on_wake(self, wake: Wake) -> None:
+        for at, enrollment in enumerate(self.enrollments):
+            if enrollment.is_open and enrollment.wake_at is not None and enrollment.wake_at <= self.now:
+                self._walk(at)
+        self._decide(policy.Asked(f"wake:{wake.due_at.isoformat()}", self.world.position))
+
+    def on_ask(self, ask: Ask) -> None:
+        self._decide(policy.Asked(f"ask:{ask.request_id}", self.world.position, ask.placement), again=True)
+
+    def on_hand_over(self, stimulus: HandOver) -> None:
+        decision = stimulus.decision
+        at = self._pending(decision.decision_id)
+        if stimulus.receipt is None:
+            self._leave(decision, at)
+            outcome = "leave"
+        else:
+            self._settle(decision, at, stimulus.receipt)
+            outcome = stimulus.receipt.outcome
+        if self.hand_over is None:
+            self._decide(policy.Asked(f"hand_over:{decision.decision_id}:{outcome}", self.world.position))
+
+    # -- what they are made of
+
+    def _walk(self, at: int, event: Event | None = None) -> None:
+        enrollment = self.enrollments[at]
+        walked = journeys.advance(enrollment, _journey(enrollment, self.playbook), self.moment, event)
+        if walked is enrollment:
+            return
+        self.enrollments[at] = walked
+        if enrollment.pending is not None and walked.pending is None:
+            self._unreserve(enrollment.pending)
+
+    def _is_changed(self) -> bool:
+        """Whether what a hold may have been waiting for without an instant has changed: consents or who this is."""
+        before, memory = self.begun.before.memory, self.customer.memory
+        return (
+            before.consents is not memory.consents
+            or before.identifiers is not memory.identifiers
+            or before.match_confidence != memory.match_confidence
+        )
+
+    def _decide(self, asked: policy.Asked, *, again: bool = False) -> None:
+        """Gather what is wished for now, let the policy rule, and put everyone where the ruling leaves them."""
+        wishes: dict[tuple[str, str], int] = {}
+        proposals: list[Proposal] = []
+        for at, enrollment in enumerate(self.enrollments):
+            if not enrollment.is_open or enrollment.pending is not None:
+                continue
+            if not again and enrollment.wake_at is not None and enrollment.wake_at > self.now:
+                continue
+            wish = journeys.proposal(enrollment, _journey(enrollment, self.playbook))
+            if wish is not None:
+                proposals.append(wish)
+                wishes[wish.journey, wish.key] = at
+        if not proposals:
+            return
+        self.moment.inside = self.enrollments
+        self.moment.known["contacts"] = self.contacts
+        ruling = policy.decide(proposals, self.moment, asked)
+        for wait in ruling.waits:
+            self._wait(wishes[wait.proposal.journey, wait.proposal.key], wait, asked)
+        for wish, decision in ruling.decisions:
+            if wish is None:
+                self._note_hold(decision)
+            else:
+                self._take(wishes[wish.journey, wish.key], decision)
+
+    def _wait(self, at: int, wait: policy.Wait, asked: policy.Asked) -> None:
+        enrollment = self.enrollments[at]
+        if asked.placement is not None and enrollment.wake_at is not None:
+            return  # a page asked in vain: the wish for other channels stays as it was
+        held = wait.decision_id or enrollment.held
+        self.enrollments[at] = journeys.hold(enrollment, wait.until, topics=wait.topics, held=held)
+
+    def _note_hold(self, decision: Decision) -> None:
+        before = self.begun.customer.standing.enrollments
+        if any(e.held == decision.decision_id for e in before):
+            self.holds.append(Hold(decision.decision_id, self.now, decision.until))
+        else:
+            self.decisions.append(decision)
+
+    def _take(self, at: int, decision: Decision) -> None:
+        action = decision.action
+        assert action is not None
+        self.decisions.append(decision)
+        for name, amount in action.spends.items():
+            self.spends[name] = self.spends.get(name, 0) + amount
+        reserved = policy.reserve(decision, self.moment)
+        enrollment = journeys.pend(self.enrollments[at], decision.decision_id)
+        if decision.lane != "onsite":
+            self.enrollments[at] = enrollment
+            self._keep(reserved)
+            return
+        # The page that asked shows it now: there is no outbox between.
+        self._keep(replace(reserved, state="settled"))
+        self._expose(decision, self.now)
+        receipt = Receipt("sent" if decision.delivers else "withheld", self.now)
+        self.enrollments[at] = journeys.settle(enrollment, _journey(enrollment, self.playbook), receipt, self.moment)
+
+    def _leave(self, decision: Decision, at: int | None) -> None:
+        """Decide last: the message may go only if everything that let it through still does."""
+        if at is None:
+            self._unreserve(decision.decision_id)
+            self.refusal = self._why_gone(decision)
+            return
+        verdict = policy.recheck(decision, self.moment)
+        if verdict is not None:
+            self._unreserve(decision.decision_id)
+            enrollment = self.enrollments[at]
+            self.enrollments[at] = journeys.release(enrollment, _journey(enrollment, self.playbook))
+            assert verdict.refusal is not None
+            self.refusal = replace(verdict.refusal, reason=f"{verdict.gate}: {verdict.refusal.reason}")
+            return
+        self.hand_over = decision
+        self._update(decision.decision_id, state="handed_over", at=self.now)
+        self._mark_mailbox(decision)
+
+    def _settle(self, decision: Decision, at: int | None, receipt: Receipt) -> None:
+        if receipt.outcome in ("refused", "dead"):
+            self._unreserve(decision.decision_id)
+            self.refusal = Refusal(f"the channel answered {receipt.outcome}", receipt.detail or "without a reason")
+            if at is not None:
+                enrollment = self.enrollments[at]
+                journey = _journey(enrollment, self.playbook)
+                self.enrollments[at] = journeys.advance(
+                    journeys.release(enrollment, journey, decision.action), journey, self.moment
+                )
+            return
+        self._update(decision.decision_id, state="unknown" if receipt.outcome == "unknown" else "settled")
+        self._expose(decision, receipt.at)
+        if at is not None:
+            enrollment = self.enrollments[at]
+            self.enrollments[at] = journeys.settle(enrollment, _journey(enrollment, self.playbook), receipt, self.moment)
+
+    def _pending(self, decision_id: str) -> int | None:
+        return next((at for at, e in enumerate(self.enrollments) if e.is_open and e.pending == decision_id), None)
+
+    def _why_gone(self, decision: Decision) -> Refusal:
+        assert decision.action is not None
+        name = decision.action.journey
+        left = next((e for e in reversed(self.enrollments) if e.journey == name and e.key == decision.key), None)
+        status = "is no longer known" if left is None else f"is {left.status}" if not left.is_open else "has moved on"
+        return Refusal("journey: the person must still be waiting for this message", f"{name} {status}")
+
+    def _unreserve(self, decision_id: str) -> None:
+        self.contacts = tuple(c for c in self.contacts if c.decision_id != decision_id)
+
+    def _update(self, decision_id: str, **changes: object) -> None:
+        self.contacts = tuple(replace(c, **changes) if c.decision_id == decision_id else c for c in self.contacts)
+
+    def _keep(self, contact: Contact) -> None:
+        since = self.now - _looked_back(self.playbook)
+        recent = [c for c in self.contacts if c.at > since or c.state in ("reserved", "handed_over")]
+        self.contacts = (*recent[-(CONTACTS_MAX - 1) :], contact)
+
+    def _mark_mailbox(self, decision: Decision) -> None:
+        action = decision.action
+        assert action is not None
+        key = self.moment.fact(f"address.{action.channel}") if action.lane != "onsite" else None
+        if not isinstance(key, str):
+            return
+        address = self.world.addresses.get(action.channel, key) or Address(action.channel, key)
+        contact = replace(policy.reserve(decision, self.moment), state="handed_over")
+        others = tuple(c for c in address.contacts if c.decision_id != decision.decision_id)
+        self.addresses = (replace(address, contacts=(*others, contact)[-MAILBOX_CONTACTS_MAX:]),)
+
+    def _expose(self, decision: Decision, at: datetime) -> None:
+        """The moment it was, or would have been, sent fixes the arm: in both arms alike."""
+        fresh = {
+            experiment: Assignment(arm, at)
+            for experiment, arm in decision.assignments.items()
+            if experiment not in self.assignments or self.assignments[experiment].exposed_at is None
+        }
+        if fresh:
+            self.assignments = {**self.assignments, **fresh}
+
+    def turn(self) -> Turn:
+        """The finished turn; the standing is the very same object if nothing of it changed."""
+        before = self.begun.customer.standing
+        enrollments = journeys.kept(self.enrollments)
+        wake_at = min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None)
+        after = Standing(enrollments, self.contacts, self.assignments, wake_at)
+        standing = before if after == before else after
+        if wake_at is not None and wake_at <= self.now and not isinstance(self.begun.stimulus, (Event, Ask, HandOver)):
+            raise Broken(f"customer {self.customer.customer_id} would be woken at {wake_at} again, which is not later than now")
+        return Turn(
+            customer=Customer(self.customer.customer_id, self.customer.memory, standing),
+            decisions=tuple(self.decisions),
+            holds=tuple(self.holds),
+            spends=self.spends,
+            addresses=self.addresses,
+            refused_entries=tuple(self.refused),
+            hand_over=self.hand_over,
+            refusal=self.refusal,
+        )
+
+
+def _journey(enrollment: Enrollment, playbook: Playbook) -> Journey:
+    journey = playbook.journeys.get(enrollment.version)
+    if journey is None:
+        raise Broken(
+            f"journey {enrollment.journey!r} version {enrollment.version}, which a customer is inside of, is not in the "
+            "playbook: publish with that version kept, or move its people first"
+        )
+    return journey
+
+
+def _looked_back(playbook: Playbook) -> timedelta:
+    rules = playbook.policy
+    return max([rules.repeat_window, rules.slot, timedelta(hours=48), *(cap.window for cap in rules.caps)])
+
+
+def nudge(standing: Standing, topics: frozenset[str], at: datetime) -> Standing:
+    """Bring forward to `at` every wish that waits on one of these topics; the same object if none does."""
+    enrollments = tuple(
+        replace(e, wake_at=at) if e.is_open and e.wake_at is not None and e.wake_at > at and topics.intersection(e.topics) else e
+        for e in standing.enrollments
+    )
+    if enrollments == standing.enrollments:
+        return standing
+    wake_at = min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None)
+    return replace(standing, enrollments=enrollments, wake_at=wake_at)
+
+
+def merge(survivor: Customer, loser: Customer, playbook: Playbook) -> Customer:
+    """Two customers found to be one. Memories merge by value, standings by rule (furthest step, union of contacts).
+
+    Of two open enrollments in one journey the one that walked furthest survives, else the older; the other closes as
+    `merged` and what it had reserved is given back. Whoever was exposed keeps their arm; both exposed to different
+    arms is marked contaminated.
+    """
+    ours, theirs = survivor.standing, loser.standing
+    kept: dict[tuple[str, str], Enrollment] = {}
+    dropped: set[str] = set()
+    for enrollment in (*ours.enrollments, *theirs.enrollments):
+        at = (enrollment.journey, enrollment.key)
+        other = kept.get(at)
+        if other is None:
+            kept[at] = enrollment
+            continue
+        first, second = sorted((other, enrollment), key=_furthest)
+        kept[at] = first
+        if second.pending:
+            dropped.add(second.pending)
+    contacts = {c.decision_id: c for c in (*ours.contacts, *theirs.contacts) if c.decision_id not in dropped}
+    enrollments = journeys.kept(kept.values())
+    standing = Standing(
+        enrollments=enrollments,
+        contacts=tuple(sorted(contacts.values(), key=lambda c: (c.at, c.decision_id)))[-CONTACTS_MAX:],
+        assignments=merge_assignments(ours.assignments, theirs.assignments),
+        wake_at=min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None),
+    )
+    memory = customers.merge_memories(survivor.memory, loser.memory, playbook)
+    return Customer(survivor.customer_id, memory, standing)
+
+
+def _furthest(enrollment: Enrollment) -> tuple[bool, int, datetime]:
+    return (not enrollment.is_open, -enrollment.steps_taken, enrollment.entered_at)

@@ -1,0 +1,215 @@
+"""The moment of a decision: the closed list of facts that conditions, gates and rankings may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import to_builtins
+
+from wayline.domain import Contact, Customer, Enrollment, Estimate, Facts, Playbook, World
+from wayline.errors import Broken
+from wayline.interpretation import estimates, facets
+
+__all__ = ["Moment", "Recollection", "recordable"]
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Moment:
+    """All that may be known of one customer at one instant; for conditions and gates nothing else exists.
+
+    Names: a facet's; `trait.<name>`; `estimate.<question>` (its value) and `confidence.<question>`; `stage`;
+    `match_confidence`; `consent.<channel>` (marketing) and `consent.<channel>.<purpose>`; `objection`; `zone`;
+    `language`; `now`; and for gates `address.<channel>`, `suppressed.<channel>`, `mailbox.<channel>`, `stock.<sku>`,
+    `price.<sku>`, `popular`, `contacts`, `budget.<name>`. Each is looked up once and remembered; while `reads` is set,
+    what is asked for is noted there, and that note is what a decision stores as its facts.
+    """
+
+    __slots__ = ("customer", "inside", "known", "now", "playbook", "reads", "recalled", "world")
+
+    def __init__(self, customer: Customer, playbook: Playbook, world: World) -> None:
+        self.customer = customer
+        self.playbook = playbook
+        self.world = world
+        self.now: datetime = world.now
+        self.known: dict[str, Any] = {}
+        self.recalled: dict[str, Estimate] = {}
+        self.reads: dict[str, Any] | None = None
+        self.inside: Sequence[Enrollment] = ()
+        """Enrollments as this turn has moved them so far."""
+
+    def fact(self, name: str) -> Any:
+        """What is known under that name now, None if unknown. Raises Broken for a name no playbook may use."""
+        if name in self.known:
+            value = self.known[name]
+        else:
+            value = self.known[name] = self._find(name)
+        if self.reads is not None:
+            self.reads[name] = value
+        return value
+
+    def within(self, trigger: Mapping[str, Any]) -> Facts:
+        """The same facts as seen from inside an enrollment, with what entered it as `trigger.<name>`."""
+        if not trigger:
+            return self.fact
+
+        def look(name: str) -> Any:
+            return trigger.get(name[8:]) if name.startswith("trigger.") else self.fact(name)
+
+        return look
+
+    def estimate(self, question: str) -> Estimate:
+        """The answer to a question of the playbook; confidence 0 where there is none."""
+        answer = self.recalled.get(question)
+        if answer is None:
+            answer = self.recalled[question] = self._answer(question)
+        if self.reads is not None:
+            self.reads[f"estimate:{question}"] = answer
+        return answer
+
+    def _answer(self, question: str) -> Estimate:
+        asked = self.playbook.questions.get(question)
+        if asked is None:
+            return Estimate(question, None, 0.0, "rule", "", self.now, (f"no question {question!r} in the playbook",))
+        # What a rule reads on its way is the estimate's business; the decision stores the estimate itself.
+        reads, self.reads = self.reads, None
+        try:
+            given = self.world.answers.get((self.customer.customer_id, question))
+            return estimates.interpret(asked, self.fact, self.world.catalog, self.now, given)
+        finally:
+            self.reads = reads
+
+    def _find(self, name: str) -> Any:
+        if ":" in name:
+            return self._find_standing(name)
+        head, _, rest = name.partition(".")
+        if rest:
+            return self._find_dotted(head, rest, name)
+        facet = self.playbook.facets.get(name)
+        if facet is not None:
+            return facets.read(self.customer.memory.facets, facet, self.playbook.facets, self.now)
+        match name:
+            case "now":
+                return self.now
+            case "stage":
+                return self.estimate("stage").value
+            case "match_confidence":
+                return self.customer.match_confidence
+            case "contacts":
+                return self.customer.standing.contacts
+            case "objection":
+                objection = self.customer.memory.consents.get("all:objection")
+                return objection is not None and objection.is_granted
+            case "popular":
+                return tuple(self.world.catalog.popular("", 12))
+            case "zone":
+                return self._trait("timezone") or self.playbook.policy.zone
+            case "language":
+                return self._trait("language") or self.playbook.language
+        raise Broken(f"fact {name!r} is in no playbook's namespace: the compiler should have refused it")
+
+    def _find_dotted(self, head: str, rest: str, name: str) -> Any:
+        match head:
+            case "trait":
+                return self._trait(rest)
+            case "trigger":
+                return None
+            case "estimate":
+                return self.estimate(rest).value
+            case "confidence":
+                return self.estimate(rest).confidence
+            case "consent":
+                return self._consent(rest)
+            case "address":
+                return self._address(rest)
+            case "suppressed" | "mailbox":
+                return self._of_address(head, rest)
+            case "stock" | "price":
+                return self._of_product(head, rest)
+            case "budget":
+                return self.world.allotments.get(rest)
+        raise Broken(f"fact {name!r} is in no playbook's namespace: the compiler should have refused it")
+
+    def _find_standing(self, name: str) -> Any:
+        """`trigger:<journey>:<key>` and `assignment:<experiment>`: what the standing says."""
+        kind, _, rest = name.partition(":")
+        if kind == "assignment":
+            fixed = self.customer.standing.assignments.get(rest)
+            return None if fixed is None else fixed.arm
+        journey, _, key = rest.partition(":")
+        inside = self.inside or self.customer.standing.enrollments
+        return next((dict(e.trigger) for e in inside if e.journey == journey and e.key == key and e.is_open), {})
+
+    def _trait(self, name: str) -> Any:
+        register = self.customer.memory.traits.get(name)
+        return None if register is None else register.value
+
+    def _consent(self, rest: str) -> bool:
+        channel, _, purpose = rest.partition(".")
+        consent = self.customer.memory.consents.get(f"{channel}:{purpose or 'marketing'}")
+        return consent is not None and consent.is_granted
+
+    def _address(self, channel: str) -> str | None:
+        kind = ADDRESS_KINDS.get(channel)
+        # The newest identifier of that kind is where this person reads now.
+        return next((i.value for i in reversed(self.customer.memory.identifiers) if i.kind == kind), None)
+
+    def _of_address(self, head: str, channel: str) -> Any:
+        key = self.fact(f"address.{channel}")
+        address = self.world.addresses.get(channel, key) if key else None
+        if head == "mailbox":
+            return () if address is None else address.contacts
+        return None if address is None or address.suppressed_at is None else address.reason
+
+    def _of_product(self, head: str, sku: str) -> Any:
+        product = self.world.catalog.product(sku)
+        if product is None:
+            return None
+        if head == "stock":
+            return (product.available, product.stock_as_of)
+        return (product.price, product.price_as_of)
+
+
+ADDRESS_KINDS: Mapping[str, str] = {"email": "email", "sms": "phone", "push": "push_token"}
+
+
+class Recollection(Moment):
+    """A moment made of what a decision recorded, and of nothing else: replay decides from it again."""
+
+    __slots__ = ()
+
+    def __init__(self, facts: Mapping[str, Any], given: Mapping[str, Estimate], *, now: datetime, customer: Customer,
+                 playbook: Playbook, world: World) -> None:  # fmt: skip
+        super().__init__(customer, playbook, world)
+        self.now = now
+        self.known = {name: _thawed(name, value) for name, value in facts.items()}
+        self.recalled = dict(given)
+
+    def _find(self, name: str) -> Any:
+        raise Broken(f"the decision never read {name!r}, and deciding again asks for it: the two are not the same code")
+
+    def _answer(self, question: str) -> Estimate:
+        raise Broken(f"the decision recorded no answer to {question!r}, and deciding again asks for it")
+
+
+def recordable(value: Any) -> Any:
+    """A fact in the form a stored decision keeps it: plain lists, maps, numbers, texts and instants."""
+    if value is None or isinstance(value, (str, int, float, bool, datetime)):
+        return value
+    if isinstance(value, timedelta):
+        return {"seconds": value.total_seconds()}
+    if isinstance(value, (tuple, list)):
+        return [recordable(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): recordable(item) for key, item in value.items()}
+    return to_builtins(value, builtin_types=(datetime,))
+
+
+def _thawed(name: str, value: Any) -> Any:
+    if name == "contacts" or name.startswith("mailbox."):
+        return tuple(Contact(*row[:8], claims=tuple(row[8]), delivers=row[9]) for row in value)
+    if isinstance(value, dict) and value.keys() == {"seconds"}:
+        return timedelta(seconds=value["seconds"])
+    return value

@@ -1,0 +1,251 @@
+"""Journeys walk: who enters, where they wait, what they wish for, when they are done.
+
+A journey is data; this module is its only interpreter, and keeps no history. An enrollment is one customer's place in
+one journey: a step, the instant it was reached, and the earliest instant it next wants attention. Three rules give the
+rest of the engine its shape.
+
+*Occurrence, not arrival.* Goals, exits and `until` compare the event's occurred_at with the occurred_at of the event
+that entered the person. A late event can still end a journey it should have ended; it never starts one older than the
+lateness window.
+
+*A wish stays where it is until it is settled.* At a Propose step the enrollment asks; once one of its actions is
+decided it is `pending` on that decision and asks no more. When the channel has answered (or would have, in the control
+arm) the enrollment moves on, and the wait that follows counts from then. If nothing can be had it gives up when its
+patience is over.
+
+*An open enrollment always has an instant.* Waiting: the end of the wait. Wishing: the end of patience, or the earlier
+instant at which a refusal lifts. Pending: the outbox row is what wakes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from wayline.domain import (
+    ENROLLMENTS_MAX,
+    STEPS_MAX,
+    Action,
+    Branch,
+    Claim,
+    End,
+    Enrollment,
+    EntryRefusal,
+    Event,
+    Journey,
+    Proposal,
+    Propose,
+    Receipt,
+    Wait,
+)
+from wayline.errors import Broken
+from wayline.interpretation.moment import Moment
+
+__all__ = ["advance", "enroll", "gives_up_at", "hold", "kept", "pend", "proposal", "release", "settle", "with_trigger"]
+
+
+def enroll(journey: Journey, event: Event, moment: Moment, present: Iterable[Enrollment]) -> Enrollment | EntryRefusal | None:
+    """Let the customer of this event in, or say why not; None if the journey is not for them at all."""
+    trigger = {name: event.properties[name] for name in journey.carries if name in event.properties}
+    if journey.where is not None and journey.where.evaluate(moment.within(trigger), moment.now) is not True:
+        return None
+    key = str(event.properties.get(journey.reentry.key, "")) if journey.reentry.mode == "per" else ""
+    refused = _entry_refusal(journey, key, event, moment, present)
+    if refused:
+        return EntryRefusal(journey.name, key, refused, moment.now)
+    entered = Enrollment(
+        journey=journey.name,
+        key=key,
+        version=journey.version,
+        step=journey.start,
+        entered_at=event.occurred_at,
+        step_entered_at=moment.now,
+        trigger=trigger,
+    )
+    return advance(entered, journey, moment)
+
+
+def _entry_refusal(
+    journey: Journey, key: str, event: Event, moment: Moment, present: Iterable[Enrollment]
+) -> str | None:
+    lateness = moment.playbook.policy.lateness
+    if event.received_at - event.occurred_at > lateness:
+        return f"the event arrived more than {lateness} after it happened"
+    reentry = journey.reentry
+    if reentry.mode == "per" and not key:
+        return f"the event carries no {reentry.key!r}, by which people may enter again"
+    for other in present:
+        if other.journey != journey.name or other.key != key or other.status == "merged":
+            continue
+        match reentry.mode:
+            case "once" | "per":
+                return "already entered, and this journey is entered once" + (f" per {reentry.key}" if key else "")
+            case "after_exit":
+                if other.is_open:
+                    return "still inside"
+            case "after":
+                assert reentry.duration is not None
+                if event.occurred_at - other.entered_at < reentry.duration:
+                    return f"entered less than {reentry.duration} before"
+                if other.is_open:
+                    return "still inside"
+            case _ as never:
+                assert_never(never)
+    return None
+
+
+def advance(enrollment: Enrollment, journey: Journey, moment: Moment, event: Event | None = None) -> Enrollment:
+    """Walk as far as it goes now: to a wait that is not over, a wish, or an end."""
+    if not enrollment.is_open:
+        return enrollment
+    if event is not None and _counts(event, enrollment, journey):
+        if event.name == journey.goal:
+            return _close(enrollment, "converted")
+        if event.name in journey.exits_on:
+            return _close(enrollment, "exited")
+    now = moment.now
+    for _ in range(STEPS_MAX):
+        step = journey.steps[enrollment.step]
+        match step:
+            case End():
+                return _close(enrollment, step.status)
+            case Branch():
+                facts = moment.within(enrollment.trigger)
+                enrollment = _move(enrollment, step.then if step.when.evaluate(facts, now) is True else step.otherwise, now)
+            case Wait():
+                due_at = enrollment.step_entered_at + step.duration
+                if event is not None and event.name in step.until and _counts(event, enrollment, journey, match=False):
+                    enrollment = _move(enrollment, step.until[event.name], now)
+                    event = None  # one event ends one wait
+                elif due_at <= now:
+                    enrollment = _move(enrollment, step.then, now)
+                else:
+                    return enrollment if enrollment.wake_at == due_at else replace(enrollment, wake_at=due_at)
+            case Propose():
+                if enrollment.pending is not None:
+                    return enrollment
+                given_up = gives_up_at(enrollment, step) <= now and enrollment.step_entered_at < now
+                if not given_up and enrollment.attempt < len(step.actions):
+                    return enrollment
+                enrollment = _move(enrollment, step.otherwise, now)
+            case _ as never:
+                assert_never(never)
+    raise Broken(f"journey {journey.name!r} walked {STEPS_MAX} steps in one turn, at {enrollment.step!r}: a loop without a wait")
+
+
+def _counts(event: Event, enrollment: Enrollment, journey: Journey, *, match: bool = True) -> bool:
+    if event.occurred_at < enrollment.entered_at:
+        return False
+    if match and journey.exits_match:
+        return bool(event.properties.get(journey.exits_match) == enrollment.trigger.get(journey.exits_match))
+    return True
+
+
+def gives_up_at(enrollment: Enrollment, step: Propose) -> datetime:
+    """When patience with this wish is over."""
+    return enrollment.step_entered_at + step.patience
+
+
+def proposal(enrollment: Enrollment, journey: Journey) -> Proposal | None:
+    """What this enrollment wishes for now, best first; None while it waits, is pending or done."""
+    if not enrollment.is_open or enrollment.pending is not None:
+        return None
+    step = journey.steps[enrollment.step]
+    if not isinstance(step, Propose):
+        return None
+    actions = with_trigger(step.actions[enrollment.attempt :], enrollment.trigger)
+    return Proposal(
+        journey=journey.name,
+        key=enrollment.key,
+        version=enrollment.version,
+        step=enrollment.step,
+        since=enrollment.step_entered_at,
+        attempt=enrollment.attempt,
+        actions=actions,
+    )
+
+
+def with_trigger(actions: tuple[Action, ...], trigger: Mapping[str, object]) -> tuple[Action, ...]:
+    """These actions with `trigger.<name>` in their claims replaced by what entered the person."""
+    return tuple(_resolved(action, trigger) for action in actions)
+
+
+def _resolved(action: Action, trigger: Mapping[str, object]) -> Action:
+    """Claims about what entered the person (`order_open: trigger.order_id`), with its value in place."""
+    if not any(claim.subject.startswith("trigger.") for claim in action.claims):
+        return action
+    claims = tuple(
+        Claim(claim.name, str(trigger.get(claim.subject[8:], ""))) if claim.subject.startswith("trigger.") else claim
+        for claim in action.claims
+    )
+    return replace(action, claims=claims)
+
+
+def pend(enrollment: Enrollment, decision_id: str) -> Enrollment:
+    """One of its actions is decided: it waits for the channel, and the outbox row is what wakes it."""
+    return replace(enrollment, pending=decision_id, wake_at=None, held=None, topics=())
+
+
+def hold(enrollment: Enrollment, until: datetime, *, topics: tuple[str, ...] = (), held: str | None = None) -> Enrollment:
+    """Nothing was allowed: ask again at `until`, or when one of the topics changes."""
+    return replace(enrollment, wake_at=until, topics=topics, held=held)
+
+
+def release(enrollment: Enrollment, journey: Journey, failed: Action | None = None) -> Enrollment:
+    """Its decided message will not leave: it wishes again, past the action that failed if one is proven to have."""
+    attempt = enrollment.attempt
+    step = journey.steps[enrollment.step]
+    if failed is not None and isinstance(step, Propose):
+        tried = (failed.name, failed.channel, failed.content)
+        names = [(action.name, action.channel, action.content) for action in step.actions]
+        attempt = names.index(tried) + 1 if tried in names else attempt + 1
+    return replace(enrollment, pending=None, attempt=attempt, wake_at=None)
+
+
+def settle(enrollment: Enrollment, journey: Journey, receipt: Receipt, moment: Moment) -> Enrollment:
+    """Move on from a wish that was met; the wait that follows counts from the receipt.
+
+    The control arm moves on exactly as the treated do, or there is nothing to compare. An unknown delivery moves on
+    too: it may have arrived.
+    """
+    step = journey.steps[enrollment.step]
+    if not isinstance(step, Propose):
+        raise Broken(f"{journey.name!r} was pending in step {enrollment.step!r}, which proposes nothing")
+    return advance(_move(enrollment, step.then, receipt.at), journey, moment)
+
+
+def kept(enrollments: Iterable[Enrollment]) -> tuple[Enrollment, ...]:
+    """The bounded list a standing keeps: all that are open, and of the closed the newest per journey and key."""
+    newest: dict[tuple[str, str], Enrollment] = {}
+    for enrollment in enrollments:
+        at = (enrollment.journey, enrollment.key)
+        other = newest.get(at)
+        if other is None or (enrollment.is_open, enrollment.entered_at) >= (other.is_open, other.entered_at):
+            newest[at] = enrollment
+    if len(newest) <= ENROLLMENTS_MAX:
+        return tuple(newest.values())
+    # Those entered per key go first: `once` must be remembered for ever.
+    droppable = sorted((e for e in newest.values() if not e.is_open), key=lambda e: (e.key == "", e.entered_at))
+    gone = {id(e) for e in droppable[: len(newest) - ENROLLMENTS_MAX]}
+    return tuple(e for e in newest.values() if id(e) not in gone)
+
+
+def _move(enrollment: Enrollment, step: str, at: datetime) -> Enrollment:
+    return replace(
+        enrollment,
+        step=step,
+        step_entered_at=at,
+        wake_at=None,
+        pending=None,
+        attempt=0,
+        topics=(),
+        held=None,
+        steps_taken=enrollment.steps_taken + 1,
+    )
+
+
+def _close(enrollment: Enrollment, status: str) -> Enrollment:
+    return replace(enrollment, status=status, wake_at=None, pending=None, topics=(), held=None, attempt=0)

@@ -1,0 +1,384 @@
+"""One policy disposes: guards, gates, ranking and the control arm, over the proposals of all journeys at once.
+
+`decide` is a function of its arguments and of the facts it asks the moment for. It notes each fact it read in the
+decision it returns, so `decide_again` can run it on the record alone, long after, and must get the same record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wayline.domain import (
+    Action,
+    Claim,
+    Contact,
+    Customer,
+    Decision,
+    Estimate,
+    Journey,
+    Lane,
+    Playbook,
+    Proposal,
+    Propose,
+    Refusal,
+    Verdict,
+    World,
+)
+from wayline.errors import Broken
+from wayline.governance.consent import GUARDS
+from wayline.interpretation.moment import Moment, Recollection, recordable
+from wayline.measurement.experiments import assign
+from wayline.orchestration.gates import GATES, cart_skus, claimed
+from wayline.orchestration.journeys import with_trigger
+
+__all__ = ["Asked", "Ruling", "Wait", "arm_of", "decide", "decide_again", "recheck", "reserve"]
+
+_IN_STOCK_SHOWN = Claim("in_stock", "shown")
+_A_MOMENT = timedelta(seconds=1)
+LOOKED_AT_MAX = 50  # products a choice of what to show looks through
+
+
+class Asked(Struct, frozen=True):
+    """Who asks, for the record: the stimulus, and the website slot if a page asks."""
+
+    stimulus: str
+    position: int = 0
+    placement: str | None = None
+
+
+class Wait(Struct, frozen=True):
+    """A proposal that was held: judged again at `until`, or when a topic changes."""
+
+    proposal: Proposal
+    until: datetime
+    topics: tuple[str, ...]
+    decision_id: str
+
+
+class Ruling(Struct, frozen=True):
+    """What became of all proposals: a decision for each that stands, and until when the others wait."""
+
+    decisions: tuple[tuple[Proposal | None, Decision], ...]
+    waits: tuple[Wait, ...]
+
+
+class _Judged(Struct):
+    proposal: Proposal
+    verdicts: list[Verdict]
+    standing: Verdict | None
+
+
+def decide(proposals: Sequence[Proposal], moment: Moment, asked: Asked) -> Ruling:
+    """Choose, by lane: each owed message goes; of all marketing at most one; what a page may show, best first."""
+    decisions: list[tuple[Proposal | None, Decision]] = []
+    waits: list[Wait] = []
+    journeys = moment.playbook.journeys
+    if asked.placement is not None:
+        rivals = [p for p in proposals if any(a.lane == "onsite" for a in p.actions)]
+        _contest(rivals, "onsite", moment, asked, decisions, waits)
+        return Ruling(tuple(decisions), tuple(waits))
+    rivals = []
+    for proposal in proposals:
+        if journeys[proposal.version].lane == "owed":
+            _contest([proposal], "owed", moment, asked, decisions, waits)
+        elif all(action.lane == "onsite" for action in proposal.actions):
+            until, topics = _lifts(_Judged(proposal, [], None), moment)
+            waits.append(Wait(proposal, until, topics, ""))
+        else:
+            rivals.append(proposal)
+    _contest(rivals, "marketing", moment, asked, decisions, waits)
+    return Ruling(tuple(decisions), tuple(waits))
+
+
+def _contest(
+    rivals: Sequence[Proposal],
+    lane: Lane,
+    moment: Moment,
+    asked: Asked,
+    decisions: list[tuple[Proposal | None, Decision]],
+    waits: list[Wait],
+) -> None:
+    """One winner among these, or none; each loser learns until when."""
+    if not rivals:
+        return
+    moment.reads = {} if asked.placement is None else {"placement": asked.placement}
+    judged = [_judge(proposal, lane, moment, asked.placement) for proposal in rivals]
+    standing = [j for j in judged if j.standing is not None]
+    winner = max(standing, key=_order, default=None)
+    slot_frees = moment.now + moment.playbook.policy.slot
+    for loser in standing:
+        if loser is not winner:
+            assert winner is not None and winner.standing is not None
+            _outrank(loser, winner.standing, slot_frees)
+    decision = _record(judged, winner, lane, moment, asked)
+    moment.reads = None
+    decisions.append((None if winner is None else winner.proposal, decision))
+    for each in judged:
+        if each is not winner:
+            until, topics = _lifts(each, moment)
+            waits.append(Wait(each.proposal, until, topics, "" if winner else decision.decision_id))
+
+
+def _order(judged: _Judged) -> tuple[float, str, str]:
+    assert judged.standing is not None and judged.standing.score is not None
+    # Names break ties the same way everywhere; the earlier name wins.
+    return (judged.standing.score, _inverted(judged.proposal.journey), _inverted(judged.proposal.key))
+
+
+def _inverted(name: str) -> str:
+    return "".join(chr(0x10FFFF - ord(letter)) for letter in name)
+
+
+def _judge(proposal: Proposal, lane: Lane, moment: Moment, placement: str | None) -> _Judged:
+    """The first action that nothing refuses stands; those before it are refused, those after it not looked at."""
+    if moment.reads is not None:
+        enrolled_by = f"trigger:{proposal.journey}:{proposal.key}"
+        moment.reads[enrolled_by] = moment.fact(enrolled_by)
+    verdicts: list[Verdict] = []
+    for action in proposal.actions:
+        if lane == "onsite" and (action.lane != "onsite" or action.placement not in ("", placement)):
+            continue
+        if lane != "onsite" and action.lane == "onsite":
+            verdicts.append(Verdict(action, "placement", Refusal("shown when the website asks", "no page is asking now")))
+            continue
+        filled, refused = _filled(action, moment, proposal)
+        verdict = refused or _first_refusal(filled, moment)
+        if verdict is None:
+            standing = Verdict(filled, score=_score(filled, moment), basis=_basis(filled, moment))
+            return _Judged(proposal, [*verdicts, standing], standing)
+        verdicts.append(verdict)
+    return _Judged(proposal, verdicts, None)
+
+
+def _first_refusal(action: Action, moment: Moment) -> Verdict | None:
+    for name, guard in GUARDS.items():
+        if refusal := guard(action, moment):
+            return Verdict(action, name, refusal)
+    if action.lane == "marketing" and (refusal := GATES["slot"](action, moment)):
+        return Verdict(action, "slot", refusal)
+    for name in moment.playbook.policy.gates:
+        if refusal := GATES[name](action, moment):
+            return Verdict(action, name, refusal)
+    return None
+
+
+def _filled(action: Action, moment: Moment, proposal: Proposal) -> tuple[Action, Verdict | None]:
+    """The action with the products it would show, or its refusal if there are none that may be shown."""
+    content = moment.playbook.content.get(action.content)
+    if content is None or not content.shows or action.shows:
+        return action, None
+    candidates = _candidates(content.shows, moment, proposal)
+    if any(claim.name == "in_stock" and claim.subject == "shown" for claim in action.claims):
+        refused = [(sku, _stock_refusal(sku, moment)) for sku in candidates]
+        fine = [sku for sku, refusal in refused if refusal is None]
+        if refused and not fine:
+            first = next(refusal for _, refusal in refused if refusal is not None)
+            return action, Verdict(action, "claims", first)
+        candidates = fine
+    if not candidates:
+        none = Refusal(f"{content.name} shows products ({content.shows})", "there is none to show to this customer")
+        return action, Verdict(action, "products", none)
+    return replace(action, shows=tuple(candidates[: content.shows_count])), None
+
+
+def _stock_refusal(sku: str, moment: Moment) -> Refusal | None:
+    probe = Action("probe", claims=(), shows=(sku,))
+    return GATES["claims"](replace(probe, claims=(_IN_STOCK_SHOWN,)), moment)
+
+
+def _candidates(shows: str, moment: Moment, proposal: Proposal) -> list[str]:
+    if shows == "cart":
+        return list(cart_skus(moment))
+    if shows == "recent":
+        return list(dict.fromkeys(str(row["sku"]) for row in moment.fact("viewed") or () if row.get("sku")))[:LOOKED_AT_MAX]
+    if shows == "popular":
+        return list(moment.fact("popular"))
+    if shows == "trigger":
+        trigger = moment.fact(f"trigger:{proposal.journey}:{proposal.key}") or {}
+        return [str(trigger["sku"])] if trigger.get("sku") else []
+    answer = moment.estimate(shows).value
+    return [ranked.sku for ranked in answer[:LOOKED_AT_MAX]] if isinstance(answer, tuple) else []
+
+
+def _score(action: Action, moment: Moment) -> float:
+    return action.value or moment.playbook.policy.ranking.get(action.journey, 0.0)
+
+
+def _basis(action: Action, moment: Moment) -> Literal["rule", "model"]:
+    return "model" if any(moment.estimate(question).basis == "model" for question in action.needs) else "rule"
+
+
+def _outrank(loser: _Judged, winner: Verdict, slot_frees: datetime) -> None:
+    assert loser.standing is not None
+    won = winner.action
+    refusal = Refusal(
+        "another message wins",
+        f"{won.journey or won.name} ranks higher ({winner.score:g} over {loser.standing.score:g})",
+        slot_frees,
+    )
+    loser.verdicts[-1] = replace(loser.standing, gate="outranked", refusal=refusal)
+    loser.standing = None
+
+
+def _lifts(judged: _Judged, moment: Moment) -> tuple[datetime, tuple[str, ...]]:
+    """The earliest instant any of its refusals lifts, and what in the world would lift one sooner."""
+    policy = moment.playbook.policy
+    journey = moment.playbook.journeys[judged.proposal.version]
+    step = journey.steps[judged.proposal.step]
+    assert isinstance(step, Propose)
+    gives_up = judged.proposal.since + step.patience
+    again = moment.now + policy.ask_again
+    instants = [v.refusal.until or again for v in judged.verdicts if v.refusal and v.gate != "placement"]
+    until = min([gives_up, *instants])
+    topics = tuple(sorted({v.refusal.topic for v in judged.verdicts if v.refusal and v.refusal.topic}))
+    return max(until, moment.now + _A_MOMENT), topics
+
+
+def arm_of(journey: Journey, moment: Moment) -> tuple[str, dict[str, str], float]:
+    """(arm, assignments in all experiments, probability of that arm). Owed messages are never held out."""
+    if journey.lane == "owed":
+        return "treatment", {}, 1.0
+    assignments: dict[str, str] = {}
+    treated = 1.0
+    experiments = [("holdout", moment.playbook.policy.holdout)]
+    if journey.control.mode != "none":
+        experiments.append((f"journey:{journey.name}", journey.control.share))
+    for experiment, share in experiments:
+        if share <= 0.0:
+            continue
+        fixed = moment.fact(f"assignment:{experiment}")
+        assignments[experiment] = fixed or assign(experiment, moment.customer.customer_id, share)
+        treated *= 1.0 - share
+    arm = "control" if "control" in assignments.values() else "treatment"
+    return arm, assignments, treated if arm == "treatment" else 1.0 - treated
+
+
+def _record(judged: Sequence[_Judged], winner: _Judged | None, lane: Lane, moment: Moment, asked: Asked) -> Decision:
+    customer_id = moment.customer.customer_id
+    action: Action | None = None
+    arm, assignments, probability, key = "treatment", {}, 1.0, ""
+    versions = {"playbook": moment.playbook.version, "policy": moment.playbook.policy.version}
+    if winner is not None:
+        assert winner.standing is not None
+        action, key = winner.standing.action, winner.proposal.key
+        journey = moment.playbook.journeys[winner.proposal.version]
+        arm, assignments, probability = arm_of(journey, moment)
+        versions["journey"] = journey.version
+        content = moment.playbook.content.get(action.content)
+        if content is not None:
+            versions["content"] = content.version
+        decision_id = _digest(customer_id, asked.stimulus, lane, journey.name, key)
+        until = None
+    else:
+        signature = [part for j in judged for part in _signature(j)]
+        decision_id = _digest(customer_id, "hold", lane, *signature)
+        until = min(_lifts(j, moment)[0] for j in judged)
+    reads = moment.reads or {}
+    return Decision(
+        decision_id=decision_id,
+        customer_id=customer_id,
+        decided_at=moment.now,
+        lane=lane,
+        stimulus=asked.stimulus,
+        action=action,
+        key=key,
+        probability=probability,
+        arm=arm,
+        assignments=assignments,
+        considered=tuple(verdict for j in judged for verdict in j.verdicts),
+        proposals=tuple(replace(j.proposal, actions=()) for j in judged),
+        facts={name: recordable(value) for name, value in reads.items() if not isinstance(value, Estimate)},
+        estimates={name[9:]: value for name, value in reads.items() if isinstance(value, Estimate)},
+        versions=versions,
+        position=asked.position,
+        until=until,
+    )
+
+
+def _signature(judged: _Judged) -> list[str]:
+    """What makes a hold the same hold: the same wish, refused by the same rules."""
+    wish = judged.proposal
+    return [wish.journey, wish.key, wish.step, str(wish.attempt), wish.since.isoformat(), *(v.gate or "" for v in judged.verdicts)]
+
+
+def recheck(decision: Decision, moment: Moment) -> Verdict | None:
+    """Guards, gates and claims once more as the message leaves; its own reservation does not stand in its way."""
+    assert decision.action is not None
+    contacts: Sequence[Contact] = moment.customer.standing.contacts
+    moment.known["contacts"] = tuple(c for c in contacts if c.decision_id != decision.decision_id)
+    try:
+        return _first_refusal(decision.action, moment) or _same_mailbox(decision, moment)
+    finally:
+        moment.known["contacts"] = contacts
+
+
+def _same_mailbox(decision: Decision, moment: Moment) -> Verdict | None:
+    """Two people on one mailbox are not sent the same content twice."""
+    action = decision.action
+    assert action is not None
+    if action.purpose != "marketing":
+        return None
+    window = moment.playbook.policy.repeat_window
+    for contact in moment.fact(f"mailbox.{action.channel}") or ():
+        if contact.content == action.content and contact.at + window > moment.now and contact.decision_id != decision.decision_id:
+            found = f"{contact.content} on {contact.at:%d %b %H:%M}"
+            refusal = Refusal("this mailbox had the same message, for somebody who shares it", found, contact.at + window)
+            return Verdict(action, "mailbox", refusal)
+    return None
+
+
+def reserve(decision: Decision, moment: Moment) -> Contact:
+    """The cap slots this decision holds from now on, in both arms."""
+    action = decision.action
+    assert action is not None
+    return Contact(
+        decision_id=decision.decision_id,
+        at=moment.now,
+        channel=action.channel,
+        purpose=action.purpose,
+        lane=action.lane,
+        journey=action.journey,
+        content=action.content,
+        claims=tuple(f"{c.name}:{c.subject}" for c in claimed(action, moment)),
+        delivers=decision.delivers,
+    )
+
+
+def decide_again(decision: Decision, playbook: Playbook, world: World) -> Decision:
+    """Decide from the record alone. Equal to the record, or the record is not what was decided.
+
+    Raises Broken if a journey version is gone from the playbook, or deciding asks for a fact the record lacks.
+    """
+    moment = Recollection(
+        decision.facts,
+        decision.estimates,
+        now=decision.decided_at,
+        customer=Customer(decision.customer_id),
+        playbook=playbook,
+        world=world,
+    )
+    proposals = [_recalled(p, decision.facts, playbook) for p in decision.proposals]
+    placement = decision.facts.get("placement") if decision.lane == "onsite" else None
+    asked = Asked(decision.stimulus, decision.position, placement)
+    decisions: list[tuple[Proposal | None, Decision]] = []
+    _contest(proposals, decision.lane, moment, asked, decisions, [])
+    return replace(decisions[0][1], count=decision.count)
+
+
+def _recalled(wish: Proposal, facts: Mapping[str, Any], playbook: Playbook) -> Proposal:
+    journey = playbook.journeys.get(wish.version)
+    step = journey.steps.get(wish.step) if journey else None
+    if not isinstance(step, Propose):
+        raise Broken(f"journey {wish.journey!r} version {wish.version} has no proposing step {wish.step!r} in this playbook")
+    trigger = facts.get(f"trigger:{wish.journey}:{wish.key}") or {}
+    return replace(wish, actions=with_trigger(step.actions[wish.attempt :], trigger))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
