@@ -282,6 +282,8 @@ class _Work:
         if receipt.outcome in ("refused", "dead"):
             self._unreserve(decision.decision_id)
             self.refusal = Refusal(f"the channel answered {receipt.outcome}", receipt.detail or "without a reason")
+            if receipt.outcome == "dead":
+                self._suppress(decision, receipt)
             if at is not None:
                 enrollment = self.enrollments[at]
                 journey = _journey(enrollment, self.playbook)
@@ -326,6 +328,15 @@ class _Work:
         contact = replace(policy.reserve(decision, self.moment), state="handed_over")
         others = tuple(c for c in address.contacts if c.decision_id != decision.decision_id)
         self.addresses = (replace(address, contacts=(*others, contact)[-MAILBOX_CONTACTS_MAX:]),)
+
+    def _suppress(self, decision: Decision, receipt: Receipt) -> None:
+        """A dead address is left alone from now on, by every journey and whoever shares it."""
+        assert decision.action is not None
+        channel = decision.action.channel
+        key = self.moment.fact(f"address.{channel}")
+        if isinstance(key, str):
+            address = self.world.addresses.get(channel, key) or Address(channel, key)
+            self.addresses = (replace(address, suppressed_at=receipt.at, reason=receipt.detail or "the address is dead"),)
 
     def _expose(self, decision: Decision, at: datetime) -> None:
         """The moment it was, or would have been, sent fixes the arm: in both arms alike."""
