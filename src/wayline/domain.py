@@ -150,7 +150,6 @@ class Memory(Struct, frozen=True):
     """By `channel:purpose`, such as `email:marketing`; `all:objection` is an objection to direct marketing."""
     facets: Mapping[str, Any] = {}
     """Facet name to its state; only `interpretation.facets` knows the shapes."""
-    match_confidence: float = 0.5
     position: int = 0
     """Log position of the newest event folded in."""
 
@@ -218,6 +217,8 @@ class Standing(Struct, frozen=True, array_like=True):
     assignments: Mapping[str, Assignment] = {}
     wake_at: datetime | None = None
     """The earliest moment any journey wants attention: the only timer there is."""
+    match_confidence: float = 0.5
+    """How sure we are that this is one person and the right one: from the links, which are not in the log."""
 
 
 class Customer(Struct, frozen=True):
@@ -230,7 +231,7 @@ class Customer(Struct, frozen=True):
     @property
     def match_confidence(self) -> float:
         """How sure we are that this is one person and the right one, 0 to 1."""
-        return self.memory.match_confidence
+        return self.standing.match_confidence
 
     @property
     def wake_at(self) -> datetime | None:

@@ -199,7 +199,7 @@ class _Work:
         return (
             before.consents is not memory.consents
             or before.identifiers is not memory.identifiers
-            or before.match_confidence != memory.match_confidence
+            or self.begun.before.match_confidence != self.customer.match_confidence
         )
 
     def _decide(self, asked: policy.Asked, *, again: bool = False) -> None:
@@ -353,7 +353,7 @@ class _Work:
         before = self.begun.customer.standing
         enrollments = journeys.kept(self.enrollments)
         wake_at = min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None)
-        after = Standing(enrollments, self.contacts, self.assignments, wake_at)
+        after = Standing(enrollments, self.contacts, self.assignments, wake_at, before.match_confidence)
         standing = before if after == before else after
         if wake_at is not None and wake_at <= self.now and not isinstance(self.begun.stimulus, (Event, Ask, HandOver)):
             raise Broken(f"customer {self.customer.customer_id} would be woken at {wake_at} again, which is not later than now")
@@ -423,6 +423,7 @@ def merge(survivor: Customer, loser: Customer, playbook: Playbook) -> Customer:
         contacts=tuple(sorted(contacts.values(), key=lambda c: (c.at, c.decision_id)))[-CONTACTS_MAX:],
         assignments=merge_assignments(ours.assignments, theirs.assignments),
         wake_at=min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None),
+        match_confidence=ours.match_confidence,
     )
     memory = customers.merge_memories(survivor.memory, loser.memory, playbook)
     return Customer(survivor.customer_id, memory, standing)

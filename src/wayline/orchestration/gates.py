@@ -19,7 +19,7 @@ __all__ = ["GATES", "claimed", "spread"]
 
 CONTRADICTION_WINDOW = timedelta(hours=48)
 
-ORDERS_CLOSED = frozenset({"cancelled", "refunded", "returned", "completed_pickup"})
+ORDERS_CLOSED = frozenset({"Order Cancelled", "Order Delivered", "Pickup Completed"})
 
 
 def slot(action: Action, moment: Moment) -> Refusal | None:
@@ -198,8 +198,8 @@ def _in_stock(sku: str, moment: Moment) -> Refusal | None:
 def _order_open(order_id: str, moment: Moment) -> Refusal | None:
     for row in moment.fact("orders") or ():
         if str(row.get("order_id")) == order_id:
-            status = row.get("status") or "placed"
-            return Refusal(f"order {order_id} must be open", f"it is {status}") if status in ORDERS_CLOSED else None
+            last = row.get("event")
+            return Refusal(f"order {order_id} must be open", f"the last word on it is {last}") if last in ORDERS_CLOSED else None
     return Refusal(f"order {order_id or '?'} must be open", "no such order is known")
 
 
@@ -215,8 +215,8 @@ def _price_is(subject: str, moment: Moment) -> Refusal | None:
 
 
 def _pickup_ready(order_id: str, moment: Moment) -> Refusal | None:
-    for row in moment.fact("orders") or ():
-        if str(row.get("order_id")) == order_id and row.get("status") == "pickup_ready":
+    for row in moment.fact("pickups") or ():
+        if str(row.get("order_id")) == order_id and row.get("event") == "Pickup Ready":
             return None
     return Refusal(f"order {order_id or '?'} must be ready for pickup", "it is not, or was picked up")
 
