@@ -109,15 +109,18 @@ class Batch(Struct, kw_only=True):
     standings: dict[str, Standing] = {}
     checkpoints: dict[str, Memory] = {}
     links: list[Link] = []
+    """Appended; the last one committed for an identifier is the one that resolves."""
     merges: list[Merge] = []
+    """The loser's wake and topics go; whatever else it had stays under its id and is read with the survivor's."""
     decisions: list[Decision] = []
     """Insert if absent: on a conflict the stored one wins."""
     holds: list[Hold] = []
     deliveries: list[Delivery] = []
-    """Upsert by decision id."""
+    """Upsert by decision id, along the table of `store.outbox`: a move it does not have is Broken."""
     addresses: list[Address] = []
     products: list[Product] = []
     spends: dict[str, int] = {}
+    """Added to what was spent before."""
     refused_entries: list[tuple[str, EntryRefusal]] = []
     set_aside: list[SetAside] = []
     topics: dict[str, tuple[str, ...]] = {}
@@ -153,7 +156,11 @@ class Log(Protocol):
         ...
 
     def rejections(self, count_max: int = 1000) -> list[Rejection]:
-        """The newest rejected events with their reasons."""
+        """The newest rejected events with their reasons, newest first."""
+        ...
+
+    def conflicts(self, count_max: int = 1000) -> list[Event]:
+        """What else was said under a key already taken; its position is that of the event that holds the key."""
         ...
 
     def counts(self) -> Mapping[str, int]:
@@ -185,7 +192,11 @@ class State(Protocol):
         ...
 
     def links(self, customer_id: str) -> list[Link]:
-        """The evidence for one customer, oldest first."""
+        """The evidence for one customer and all who were merged into it, oldest first."""
+        ...
+
+    def merges(self, customer_id: str) -> list[Merge]:
+        """How this customer came to be one person: every merge that ends in it, oldest first."""
         ...
 
     def holders(self, identifier: Identifier) -> list[Link]:
@@ -221,11 +232,11 @@ class State(Protocol):
         ...
 
     def decisions(self, customer_id: str | None = None) -> Iterator[Decision]:
-        """Recorded decisions in order of decided_at, of one customer or of all."""
+        """Recorded decisions in order of decided_at, of one customer (and those merged into it) or of all."""
         ...
 
     def deliveries(self, customer_id: str | None = None) -> Iterator[Delivery]:
-        """Outbox rows in order of creation, of one customer or of all."""
+        """Outbox rows in order of creation, of one customer (and those merged into it) or of all."""
         ...
 
     def refused_entries(self) -> Iterator[tuple[str, EntryRefusal, int]]:

@@ -1,0 +1,469 @@
+"""The whole store in memory, for the simulator, tests and dry runs: complete, and gone when the process ends.
+
+It keeps the very values it was given (they are frozen), so nothing is encoded and nothing is copied.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from threading import RLock
+from typing import Any
+
+from msgspec.structs import replace
+
+from wayline.domain import (
+    Address,
+    Customer,
+    Decision,
+    EntryRefusal,
+    Event,
+    Hold,
+    Identifier,
+    Link,
+    Memory,
+    Merge,
+    Product,
+    Standing,
+)
+from wayline.errors import Broken
+from wayline.store import Appended, Batch, Delivery, DeliveryState, Rejection, SetAside
+from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
+from wayline.store.lineage import check_merges, root_of
+from wayline.store.outbox import TRANSITIONS, succeed
+from wayline.store.seal import pseudonym
+
+__all__ = ["MemoryLog", "MemoryState", "MemoryVault"]
+
+
+class MemoryLog:
+    """What happened, in a list."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._places: dict[tuple[str, str], int] = {}
+        self._conflicts: dict[int, list[Event]] = {}
+        self._rejections: list[Rejection] = []
+        self._counts = {"stored": 0, "duplicate": 0, "conflict": 0, "rejected": 0}
+        self._lock = RLock()
+
+    def append(self, events: Sequence[Event], rejections: Sequence[Rejection] = ()) -> Appended:
+        """Store what is new; a known (source, event_id) is a duplicate, or a conflict if it says something else."""
+        with self._lock:
+            before = dict(self._counts)
+            for event in events:
+                self._counts[self._keep(event)] += 1
+            self._rejections.extend(rejections)
+            self._counts["rejected"] += len(rejections)
+            stored, duplicates, conflicts = (
+                self._counts[name] - before[name] for name in ("stored", "duplicate", "conflict")
+            )
+            return Appended(stored, duplicates, conflicts, len(self._events))
+
+    def _keep(self, event: Event) -> str:
+        position = len(self._events) + 1
+        known = self._places.setdefault((event.source, event.event_id), position)
+        if known == position:
+            self._events.append(replace(event, position=position))
+            return "stored"
+        beside = self._conflicts.get(known, [])
+        if any(is_same_content(one, event) for one in (self._events[known - 1], *beside)):
+            return "duplicate"
+        if len(beside) < CONFLICTS_MAX:
+            self._conflicts.setdefault(known, []).append(replace(event, position=known))
+        return "conflict"
+
+    def read(self, after: int, count_max: int) -> list[Event]:
+        """Events with a position above `after`, in order."""
+        return self._events[max(after, 0) : max(after, 0) + count_max]
+
+    def named(self, names: Sequence[str], after: int = 0) -> Iterator[Event]:
+        """Events of these names with a position above `after`, in order."""
+        wanted = frozenset(names)
+        return (event for event in self._events[max(after, 0) :] if event.name in wanted)
+
+    def about(self, identifiers: Sequence[Identifier], count_max: int) -> list[Event]:
+        """The newest `count_max` events that carry any of these identifiers, in order."""
+        wanted = frozenset(identifiers)
+        found: list[Event] = []
+        for event in reversed(self._events):
+            if len(found) >= count_max:
+                break
+            if not wanted.isdisjoint(event.identifiers):
+                found.append(event)
+        return found[::-1]
+
+    def head(self) -> int:
+        """The position of the newest event; 0 when empty."""
+        return len(self._events)
+
+    def rejections(self, count_max: int = 1000) -> list[Rejection]:
+        """The newest rejected events, newest first."""
+        return self._rejections[: -count_max - 1 : -1] if count_max > 0 else []
+
+    def conflicts(self, count_max: int = 1000) -> list[Event]:
+        """Contents that came under a key already taken, by the position of the event that holds it."""
+        with self._lock:
+            return [event for place in sorted(self._conflicts) for event in self._conflicts[place]][:count_max]
+
+    def counts(self) -> Mapping[str, int]:
+        """`stored`, `duplicate`, `conflict`, `rejected` since the log began."""
+        return dict(self._counts)
+
+    def close(self) -> None:
+        """Nothing to give up."""
+
+
+class _Agenda:
+    """Keys by the instant they are due: a heap whose outdated entries are passed over when they surface."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, datetime] = {}
+        self._heap: list[tuple[datetime, str]] = []
+
+    def put(self, key: str, at: datetime | None) -> None:
+        if at is None:
+            self._at.pop(key, None)
+        elif self._at.get(key) != at:
+            self._at[key] = at
+            heapq.heappush(self._heap, (at, key))
+            if len(self._heap) > 2 * len(self._at) + 64:
+                self._heap = [(at, key) for key, at in self._at.items()]
+                heapq.heapify(self._heap)
+
+    def first(self) -> datetime | None:
+        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def until(self, now: datetime, count_max: int) -> list[tuple[datetime, str]]:
+        found: list[tuple[datetime, str]] = []
+        while len(found) < count_max:
+            first = self.first()
+            if first is None or first > now:
+                break
+            entry = heapq.heappop(self._heap)
+            if not found or found[-1] != entry:  # an instant that was left and come back to is there twice
+                found.append(entry)
+        for entry in found:
+            heapq.heappush(self._heap, entry)
+        return found
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+
+class MemoryState:
+    """Where everybody stands, in dicts."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._position = 0
+        self._customers: dict[str, tuple[Memory, Standing]] = {}
+        self._checkpointed: set[str] = set()
+        self._identities: dict[Identifier, str] = {}
+        self._links: list[Link] = []
+        self._links_of: dict[str, list[int]] = {}
+        self._merges: dict[str, Merge] = {}
+        self._losers_of: dict[str, list[str]] = {}
+        self._decisions: dict[str, Decision] = {}
+        self._decisions_of: dict[str, list[str]] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._in_state: dict[str, dict[str, None]] = {state: {} for state in TRANSITIONS}
+        self._addresses: dict[tuple[str, str], Address] = {}
+        self._products: dict[str, Product] = {}
+        self._spent: Counter[str] = Counter()
+        self._refused: dict[tuple[str, str, str, str], tuple[EntryRefusal, int]] = {}
+        self._set_aside: dict[tuple[int, str], SetAside] = {}
+        self._topics: dict[str, tuple[str, ...]] = {}
+        self._waiting: dict[str, dict[str, None]] = {}
+        self._notes: dict[str, bytes] = {}
+        self._wakes = _Agenda()
+        self._pending = _Agenda()
+        self._attempting = _Agenda()
+
+    # ------------------------------------------------------------------ writing
+
+    def commit(self, batch: Batch) -> None:
+        """Write all of it, or nothing if any part of it is Broken."""
+        with self._lock:
+            deliveries = self._checked(batch)
+            self._put_customers(batch)
+            self._put_world(batch)
+            self._put_links(batch.links, batch.merges)
+            self._put_decisions(batch.decisions, batch.holds)
+            for delivery in deliveries.values():
+                self._put_delivery(delivery)
+            if batch.position is not None:
+                self._position = batch.position
+
+    def _checked(self, batch: Batch) -> dict[str, Delivery]:
+        """Everything that could fail, before anything is changed; the outbox rows as they will be."""
+        if batch.position is not None and batch.position < self._position:
+            raise Broken(f"commit at position {batch.position}: the state is at {self._position} already")
+        offered = {decision.decision_id for decision in batch.decisions} if batch.holds else set()
+        for hold in batch.holds:
+            if hold.decision_id not in self._decisions and hold.decision_id not in offered:
+                raise Broken(f"hold of decision {hold.decision_id!r}, which was never recorded")
+        check_merges(batch.merges, self._survivor_of)
+        kept: dict[str, Delivery] = {}
+        for delivery in batch.deliveries:
+            key = delivery.decision_id
+            kept[key] = succeed(kept.get(key) or self._deliveries.get(key), delivery)
+        return kept
+
+    def _put_customers(self, batch: Batch) -> None:
+        for customer_id, memory in batch.checkpoints.items():
+            self._customers[customer_id] = (memory, self._customers.get(customer_id, _NOBODY)[1])
+        self._checkpointed.update(batch.checkpoints)
+        for customer_id, standing in batch.standings.items():
+            self._customers[customer_id] = (self._customers.get(customer_id, _NOBODY)[0], standing)
+            self._wakes.put(customer_id, standing.wake_at)
+
+    def _put_links(self, links: Iterable[Link], merges: Iterable[Merge]) -> None:
+        for link in links:
+            self._links_of.setdefault(link.customer_id, []).append(len(self._links))
+            self._links.append(link)
+            self._identities[link.identifier] = link.customer_id
+            self._customers.setdefault(link.customer_id, _NOBODY)
+        for merge in merges:
+            if merge.loser not in self._merges:
+                self._merges[merge.loser] = merge
+                self._losers_of.setdefault(merge.survivor, []).append(merge.loser)
+            # Whoever was merged away wants nothing any more: the survivor wakes and waits for both.
+            self._wakes.put(merge.loser, None)
+            self._wait_on(merge.loser, ())
+
+    def _put_decisions(self, decisions: Iterable[Decision], holds: Iterable[Hold]) -> None:
+        for decision in decisions:
+            if decision.decision_id not in self._decisions:
+                self._decisions[decision.decision_id] = decision
+                self._decisions_of.setdefault(decision.customer_id, []).append(decision.decision_id)
+        for hold in holds:
+            held = self._decisions[hold.decision_id]
+            self._decisions[hold.decision_id] = replace(held, count=held.count + 1, until=hold.until)
+
+    def _put_delivery(self, delivery: Delivery) -> None:
+        key, state = delivery.decision_id, delivery.state
+        stored = self._deliveries.get(key)
+        if stored is not None:
+            self._in_state[stored.state].pop(key, None)
+        self._deliveries[key] = delivery
+        self._in_state[state][key] = None
+        self._pending.put(key, delivery.due_at if state == "pending" else None)
+        self._attempting.put(key, (delivery.lease_until or delivery.due_at) if state == "attempting" else None)
+
+    def _put_world(self, batch: Batch) -> None:
+        for address in batch.addresses:
+            self._addresses[address.channel, address.key] = address
+        for product in batch.products:
+            self._products[product.sku] = product
+        self._spent.update(batch.spends)
+        for customer_id, refusal in batch.refused_entries:
+            row = (customer_id, refusal.journey, refusal.key, refusal.reason)
+            self._refused[row] = (refusal, self._refused[row][1] + 1 if row in self._refused else 1)
+        for aside in batch.set_aside:
+            self._set_aside.setdefault((aside.position, aside.customer_id), aside)
+        for customer_id, topics in batch.topics.items():
+            self._wait_on(customer_id, topics)
+        self._notes.update(batch.notes)
+
+    def _wait_on(self, customer_id: str, topics: tuple[str, ...]) -> None:
+        for topic in self._topics.pop(customer_id, ()):
+            waiting = self._waiting[topic]
+            waiting.pop(customer_id, None)
+            if not waiting:
+                del self._waiting[topic]
+        if topics:
+            self._topics[customer_id] = topics
+            for topic in topics:
+                self._waiting.setdefault(topic, {})[customer_id] = None
+
+    # ------------------------------------------------------------------ customers
+
+    def position(self) -> int:
+        """Log position that everything here includes."""
+        return self._position
+
+    def load(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
+        """Standing and newest checkpoint of each known id; ids never seen are absent."""
+        with self._lock:
+            rows = self._customers
+            return {one: Customer(one, *rows[one]) for one in customer_ids if one in rows}
+
+    def resolve(self, identifiers: Sequence[Identifier]) -> dict[Identifier, str]:
+        """The customer each known identifier belongs to, merges followed."""
+        with self._lock:
+            known = self._identities
+            return {one: self.survivor(known[one]) for one in identifiers if one in known}
+
+    def links(self, customer_id: str) -> list[Link]:
+        """The evidence for one customer and all who were merged into it, oldest first."""
+        with self._lock:
+            places = sorted(place for one in self._family(customer_id) for place in self._links_of.get(one, ()))
+            return [self._links[place] for place in places]
+
+    def merges(self, customer_id: str) -> list[Merge]:
+        """How this customer came to be one person: every merge that ends in it, oldest first."""
+        with self._lock:
+            family = self._family(customer_id)
+            return [merge for loser, merge in self._merges.items() if loser in family]
+
+    def survivor(self, customer_id: str) -> str:
+        """The id this one resolves to after all merges; itself if never merged."""
+        return root_of(customer_id, self._survivor_of)
+
+    def _survivor_of(self, customer_id: str) -> str | None:
+        merge = self._merges.get(customer_id)
+        return merge.survivor if merge is not None else None
+
+    def _family(self, customer_id: str) -> dict[str, None]:
+        family = {self.survivor(customer_id): None}
+        waiting = list(family)
+        while waiting:
+            losers = self._losers_of.get(waiting.pop(), [])
+            family.update(dict.fromkeys(losers))
+            waiting.extend(losers)
+        return family
+
+    def customer_ids(self) -> Iterator[str]:
+        """Every surviving customer, in order of id."""
+        with self._lock:
+            return iter(sorted(one for one in self._customers if one not in self._merges))
+
+    # ------------------------------------------------------------------ what wants attention
+
+    def due(self, now: datetime, count_max: int) -> list[tuple[datetime, str]]:
+        """(wake_at, customer_id) with wake_at <= now, earliest first."""
+        with self._lock:
+            return self._wakes.until(now, count_max)
+
+    def next_due(self) -> datetime | None:
+        """The earliest wake_at or pending delivery's due_at of all."""
+        with self._lock:
+            return min((at for at in (self._wakes.first(), self._pending.first()) if at is not None), default=None)
+
+    def waiting_on(self, topics: Sequence[str]) -> list[str]:
+        """Customers who asked to be told when one of these topics changes, in order of id."""
+        with self._lock:
+            return sorted({one for topic in topics for one in self._waiting.get(topic, ())})
+
+    def outbox(self, state: DeliveryState, now: datetime, count_max: int) -> list[Delivery]:
+        """Rows in that state: pending ones that are due, attempting ones whose lease has run out; earliest first."""
+        with self._lock:
+            if state in ("pending", "attempting"):
+                agenda = self._pending if state == "pending" else self._attempting
+                return [self._deliveries[key] for _, key in agenda.until(now, count_max)]
+            rows = [self._deliveries[key] for key in self._in_state[state]]
+            return sorted(rows, key=lambda row: (row.created_at, row.decision_id))[:count_max]
+
+    # ------------------------------------------------------------------ records
+
+    def delivery(self, decision_id: str) -> Delivery | None:
+        """The outbox row of one decision."""
+        return self._deliveries.get(decision_id)
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """One decision as it was recorded."""
+        return self._decisions.get(decision_id)
+
+    def decisions(self, customer_id: str | None = None) -> Iterator[Decision]:
+        """Recorded decisions in order of decided_at, of one customer (and those merged into it) or of all."""
+        with self._lock:
+            rows: Iterable[Decision] = self._decisions.values()
+            if customer_id is not None:
+                of = self._decisions_of
+                rows = [self._decisions[key] for one in self._family(customer_id) for key in of.get(one, ())]
+            return iter(sorted(rows, key=lambda row: (row.decided_at, row.decision_id)))
+
+    def deliveries(self, customer_id: str | None = None) -> Iterator[Delivery]:
+        """Outbox rows in order of creation, of one customer (and those merged into it) or of all."""
+        with self._lock:
+            rows: Iterable[Delivery] = self._deliveries.values()
+            if customer_id is not None:
+                family = self._family(customer_id)
+                rows = [row for row in rows if row.customer_id in family]
+            return iter(sorted(rows, key=lambda row: (row.created_at, row.decision_id)))
+
+    def refused_entries(self) -> Iterator[tuple[str, EntryRefusal, int]]:
+        """(customer_id, refusal, count): who would have entered a journey and was not let in; the newest `at`."""
+        with self._lock:
+            return iter([(row[0], *self._refused[row]) for row in sorted(self._refused)])
+
+    def set_asides(self) -> list[SetAside]:
+        """Events of which no turn could be taken, in order of position."""
+        with self._lock:
+            return [self._set_aside[row] for row in sorted(self._set_aside)]
+
+    def address(self, channel: str, key: str) -> Address | None:
+        """What is known of one mailbox or number."""
+        return self._addresses.get((channel, key))
+
+    def products(self) -> Iterator[Product]:
+        """The whole catalogue, in order of SKU."""
+        with self._lock:
+            return iter([self._products[sku] for sku in sorted(self._products)])
+
+    def spent(self) -> Mapping[str, int]:
+        """What was taken of each shared budget."""
+        return dict(self._spent)
+
+    def note(self, name: str) -> bytes | None:
+        """A small named value kept with the state."""
+        return self._notes.get(name)
+
+    def counts(self) -> Mapping[str, int]:
+        """Rows by table and deliveries by state, for gauges and `doctor`."""
+        with self._lock:
+            tables = {
+                "customers": len(self._customers),
+                "checkpoints": len(self._checkpointed),
+                "wakes": len(self._wakes),
+                "identities": len(self._identities),
+                "links": len(self._links),
+                "merges": len(self._merges),
+                "decisions": len(self._decisions),
+                "deliveries": len(self._deliveries),
+                "addresses": len(self._addresses),
+                "products": len(self._products),
+                "topics": sum(map(len, self._waiting.values())),
+                "refused_entries": len(self._refused),
+                "set_aside": len(self._set_aside),
+            }
+            return tables | {f"deliveries.{state}": len(rows) for state, rows in self._in_state.items()}
+
+    def close(self) -> None:
+        """Nothing to give up."""
+
+
+_NOBODY = (Memory(), Standing())
+
+
+class MemoryVault:
+    """Personal values in a dict, readable by whoever holds the process; pseudonyms are keyed all the same."""
+
+    def __init__(self, key: bytes = b"not a secret: memory only") -> None:
+        self._key = key
+        self._values: dict[str, dict[str, Any]] = {}
+
+    def keyed(self, kind: str, value: str) -> str:
+        """The pseudonym of an identifier: the same for ever under one key."""
+        return pseudonym(self._key, kind, value)
+
+    def put(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Subject to personal values; merged into what is there."""
+        for subject, personal in values.items():
+            self._values[subject] = self._values.get(subject, {}) | dict(personal)
+
+    def get(self, subjects: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Personal values of the known subjects."""
+        return {one: dict(self._values[one]) for one in subjects if one in self._values}
+
+    def forget(self, subjects: Sequence[str]) -> int:
+        """Drop the values; how many subjects there were."""
+        return sum(self._values.pop(subject, None) is not None for subject in subjects)
+
+    def close(self) -> None:
+        """Nothing to give up."""
