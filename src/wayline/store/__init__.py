@@ -116,7 +116,10 @@ class Batch(Struct, kw_only=True):
     """Insert if absent: on a conflict the stored one wins."""
     holds: list[Hold] = []
     deliveries: list[Delivery] = []
-    """Upsert by decision id, along the table of `store.outbox`: a move it does not have is Broken."""
+    """Upsert by decision id, along the table of `store.outbox`: a move it does not have is Broken.
+
+    A row given back to `pending` must have counted its attempt, or it is taken for a repeat of its first commit.
+    """
     addresses: list[Address] = []
     products: list[Product] = []
     spends: dict[str, int] = {}

@@ -50,7 +50,6 @@ class MemoryLog:
         self._lock = RLock()
 
     def append(self, events: Sequence[Event], rejections: Sequence[Rejection] = ()) -> Appended:
-        """Store what is new; a known (source, event_id) is a duplicate, or a conflict if it says something else."""
         with self._lock:
             before = dict(self._counts)
             for event in events:
@@ -76,16 +75,13 @@ class MemoryLog:
         return "conflict"
 
     def read(self, after: int, count_max: int) -> list[Event]:
-        """Events with a position above `after`, in order."""
         return self._events[max(after, 0) : max(after, 0) + count_max]
 
     def named(self, names: Sequence[str], after: int = 0) -> Iterator[Event]:
-        """Events of these names with a position above `after`, in order."""
         wanted = frozenset(names)
         return (event for event in self._events[max(after, 0) :] if event.name in wanted)
 
     def about(self, identifiers: Sequence[Identifier], count_max: int) -> list[Event]:
-        """The newest `count_max` events that carry any of these identifiers, in order."""
         wanted = frozenset(identifiers)
         found: list[Event] = []
         for event in reversed(self._events):
@@ -96,24 +92,20 @@ class MemoryLog:
         return found[::-1]
 
     def head(self) -> int:
-        """The position of the newest event; 0 when empty."""
         return len(self._events)
 
     def rejections(self, count_max: int = 1000) -> list[Rejection]:
-        """The newest rejected events, newest first."""
         return self._rejections[: -count_max - 1 : -1] if count_max > 0 else []
 
     def conflicts(self, count_max: int = 1000) -> list[Event]:
-        """Contents that came under a key already taken, by the position of the event that holds it."""
         with self._lock:
             return [event for place in sorted(self._conflicts) for event in self._conflicts[place]][:count_max]
 
     def counts(self) -> Mapping[str, int]:
-        """`stored`, `duplicate`, `conflict`, `rejected` since the log began."""
         return dict(self._counts)
 
     def close(self) -> None:
-        """Nothing to give up."""
+        pass  # nothing to give up
 
 
 class _Agenda:
@@ -163,9 +155,9 @@ class MemoryState:
         self._position = 0
         self._customers: dict[str, tuple[Memory, Standing]] = {}
         self._checkpointed: set[str] = set()
-        self._identities: dict[Identifier, str] = {}
         self._links: list[Link] = []
         self._links_of: dict[str, list[int]] = {}
+        self._links_by: dict[Identifier, list[int]] = {}
         self._merges: dict[str, Merge] = {}
         self._losers_of: dict[str, list[str]] = {}
         self._decisions: dict[str, Decision] = {}
@@ -187,7 +179,6 @@ class MemoryState:
     # ------------------------------------------------------------------ writing
 
     def commit(self, batch: Batch) -> None:
-        """Write all of it, or nothing if any part of it is Broken."""
         with self._lock:
             deliveries = self._checked(batch)
             self._put_customers(batch)
@@ -200,7 +191,6 @@ class MemoryState:
                 self._position = batch.position
 
     def _checked(self, batch: Batch) -> dict[str, Delivery]:
-        """Everything that could fail, before anything is changed; the outbox rows as they will be."""
         if batch.position is not None and batch.position < self._position:
             raise Broken(f"commit at position {batch.position}: the state is at {self._position} already")
         offered = {decision.decision_id for decision in batch.decisions} if batch.holds else set()
@@ -225,8 +215,8 @@ class MemoryState:
     def _put_links(self, links: Iterable[Link], merges: Iterable[Merge]) -> None:
         for link in links:
             self._links_of.setdefault(link.customer_id, []).append(len(self._links))
+            self._links_by.setdefault(link.identifier, []).append(len(self._links))
             self._links.append(link)
-            self._identities[link.identifier] = link.customer_id
             self._customers.setdefault(link.customer_id, _NOBODY)
         for merge in merges:
             if merge.loser not in self._merges:
@@ -284,35 +274,33 @@ class MemoryState:
     # ------------------------------------------------------------------ customers
 
     def position(self) -> int:
-        """Log position that everything here includes."""
         return self._position
 
     def load(self, customer_ids: Sequence[str]) -> dict[str, Customer]:
-        """Standing and newest checkpoint of each known id; ids never seen are absent."""
         with self._lock:
             rows = self._customers
             return {one: Customer(one, *rows[one]) for one in customer_ids if one in rows}
 
     def resolve(self, identifiers: Sequence[Identifier]) -> dict[Identifier, str]:
-        """The customer each known identifier belongs to, merges followed."""
         with self._lock:
-            known = self._identities
-            return {one: self.survivor(known[one]) for one in identifiers if one in known}
+            newest = ((one, self._links_by[one][-1]) for one in identifiers if one in self._links_by)
+            return {one: self.survivor(self._links[place].customer_id) for one, place in newest}
 
     def links(self, customer_id: str) -> list[Link]:
-        """The evidence for one customer and all who were merged into it, oldest first."""
         with self._lock:
             places = sorted(place for one in self._family(customer_id) for place in self._links_of.get(one, ()))
             return [self._links[place] for place in places]
 
     def merges(self, customer_id: str) -> list[Merge]:
-        """How this customer came to be one person: every merge that ends in it, oldest first."""
         with self._lock:
             family = self._family(customer_id)
             return [merge for loser, merge in self._merges.items() if loser in family]
 
+    def holders(self, identifier: Identifier) -> list[Link]:
+        with self._lock:
+            return [self._links[place] for place in self._links_by.get(identifier, ())]
+
     def survivor(self, customer_id: str) -> str:
-        """The id this one resolves to after all merges; itself if never merged."""
         return root_of(customer_id, self._survivor_of)
 
     def _survivor_of(self, customer_id: str) -> str | None:
@@ -329,29 +317,24 @@ class MemoryState:
         return family
 
     def customer_ids(self) -> Iterator[str]:
-        """Every surviving customer, in order of id."""
         with self._lock:
             return iter(sorted(one for one in self._customers if one not in self._merges))
 
     # ------------------------------------------------------------------ what wants attention
 
     def due(self, now: datetime, count_max: int) -> list[tuple[datetime, str]]:
-        """(wake_at, customer_id) with wake_at <= now, earliest first."""
         with self._lock:
             return self._wakes.until(now, count_max)
 
     def next_due(self) -> datetime | None:
-        """The earliest wake_at or pending delivery's due_at of all."""
         with self._lock:
             return min((at for at in (self._wakes.first(), self._pending.first()) if at is not None), default=None)
 
     def waiting_on(self, topics: Sequence[str]) -> list[str]:
-        """Customers who asked to be told when one of these topics changes, in order of id."""
         with self._lock:
             return sorted({one for topic in topics for one in self._waiting.get(topic, ())})
 
     def outbox(self, state: DeliveryState, now: datetime, count_max: int) -> list[Delivery]:
-        """Rows in that state: pending ones that are due, attempting ones whose lease has run out; earliest first."""
         with self._lock:
             if state in ("pending", "attempting"):
                 agenda = self._pending if state == "pending" else self._attempting
@@ -362,15 +345,12 @@ class MemoryState:
     # ------------------------------------------------------------------ records
 
     def delivery(self, decision_id: str) -> Delivery | None:
-        """The outbox row of one decision."""
         return self._deliveries.get(decision_id)
 
     def decision(self, decision_id: str) -> Decision | None:
-        """One decision as it was recorded."""
         return self._decisions.get(decision_id)
 
     def decisions(self, customer_id: str | None = None) -> Iterator[Decision]:
-        """Recorded decisions in order of decided_at, of one customer (and those merged into it) or of all."""
         with self._lock:
             rows: Iterable[Decision] = self._decisions.values()
             if customer_id is not None:
@@ -379,7 +359,6 @@ class MemoryState:
             return iter(sorted(rows, key=lambda row: (row.decided_at, row.decision_id)))
 
     def deliveries(self, customer_id: str | None = None) -> Iterator[Delivery]:
-        """Outbox rows in order of creation, of one customer (and those merged into it) or of all."""
         with self._lock:
             rows: Iterable[Delivery] = self._deliveries.values()
             if customer_id is not None:
@@ -388,40 +367,32 @@ class MemoryState:
             return iter(sorted(rows, key=lambda row: (row.created_at, row.decision_id)))
 
     def refused_entries(self) -> Iterator[tuple[str, EntryRefusal, int]]:
-        """(customer_id, refusal, count): who would have entered a journey and was not let in; the newest `at`."""
         with self._lock:
             return iter([(row[0], *self._refused[row]) for row in sorted(self._refused)])
 
     def set_asides(self) -> list[SetAside]:
-        """Events of which no turn could be taken, in order of position."""
         with self._lock:
             return [self._set_aside[row] for row in sorted(self._set_aside)]
 
     def address(self, channel: str, key: str) -> Address | None:
-        """What is known of one mailbox or number."""
         return self._addresses.get((channel, key))
 
     def products(self) -> Iterator[Product]:
-        """The whole catalogue, in order of SKU."""
         with self._lock:
             return iter([self._products[sku] for sku in sorted(self._products)])
 
     def spent(self) -> Mapping[str, int]:
-        """What was taken of each shared budget."""
         return dict(self._spent)
 
     def note(self, name: str) -> bytes | None:
-        """A small named value kept with the state."""
         return self._notes.get(name)
 
     def counts(self) -> Mapping[str, int]:
-        """Rows by table and deliveries by state, for gauges and `doctor`."""
         with self._lock:
             tables = {
                 "customers": len(self._customers),
                 "checkpoints": len(self._checkpointed),
                 "wakes": len(self._wakes),
-                "identities": len(self._identities),
                 "links": len(self._links),
                 "merges": len(self._merges),
                 "decisions": len(self._decisions),
@@ -435,7 +406,7 @@ class MemoryState:
             return tables | {f"deliveries.{state}": len(rows) for state, rows in self._in_state.items()}
 
     def close(self) -> None:
-        """Nothing to give up."""
+        pass  # nothing to give up
 
 
 _NOBODY = (Memory(), Standing())
@@ -449,21 +420,17 @@ class MemoryVault:
         self._values: dict[str, dict[str, Any]] = {}
 
     def keyed(self, kind: str, value: str) -> str:
-        """The pseudonym of an identifier: the same for ever under one key."""
         return pseudonym(self._key, kind, value)
 
     def put(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Subject to personal values; merged into what is there."""
         for subject, personal in values.items():
             self._values[subject] = self._values.get(subject, {}) | dict(personal)
 
     def get(self, subjects: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """Personal values of the known subjects."""
         return {one: dict(self._values[one]) for one in subjects if one in self._values}
 
     def forget(self, subjects: Sequence[str]) -> int:
-        """Drop the values; how many subjects there were."""
         return sum(self._values.pop(subject, None) is not None for subject in subjects)
 
     def close(self) -> None:
-        """Nothing to give up."""
+        pass  # nothing to give up
