@@ -1,1 +1,0 @@
-"""The condition language (being built): parse, evaluate in Python, compile to SQL."""

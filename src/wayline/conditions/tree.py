@@ -1,0 +1,217 @@
+"""The closed tree of a condition: twelve kinds of node, the kinds of value, and how a value reads in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Literal as OneOf
+from typing import TypeAlias, assert_never
+
+from msgspec import Struct
+
+__all__ = [
+    "DURATION_MAX", "And", "Between", "Compare", "In", "IsNull", "Kind", "Like", "Literal", "Name", "Node", "Not",
+    "Now", "Or", "Plain", "Sum", "Value", "kind_of", "names_in", "spoken", "words",
+]  # fmt: skip
+
+DURATION_MAX = timedelta(days=10_000_000)  # SQL counts microseconds in 64 bits; a longer duration is unknown everywhere
+
+Kind: TypeAlias = OneOf["number", "text", "truth", "instant", "duration"]
+Plain: TypeAlias = bool | float | str | timedelta | datetime | None
+
+
+class Literal(Struct, frozen=True):
+    """A value written out: number, text, truth, duration, instant, or NULL."""
+
+    value: Plain
+
+
+class Name(Struct, frozen=True):
+    """A fact, by its dotted name."""
+
+    name: str
+
+
+class Now(Struct, frozen=True):
+    """The instant at which the condition is asked."""
+
+
+class Sum(Struct, frozen=True):
+    """An instant moved by a duration, or the duration between two instants."""
+
+    left: Value
+    sign: str
+    right: Value
+
+
+class Compare(Struct, frozen=True):
+    """Two values and one of = <> < <= > >=."""
+
+    left: Value
+    sign: str
+    right: Value
+
+
+class Between(Struct, frozen=True):
+    """A value from low to high, both included."""
+
+    value: Value
+    low: Value
+    high: Value
+
+
+class In(Struct, frozen=True):
+    """A value that equals one of a list of literals."""
+
+    value: Value
+    options: tuple[Literal, ...]
+
+
+class Like(Struct, frozen=True):
+    """A text that fits a pattern: % is any run of characters, _ is exactly one."""
+
+    value: Value
+    pattern: str
+
+
+class IsNull(Struct, frozen=True):
+    """Nothing is known of this fact."""
+
+    name: Name
+
+
+class Not(Struct, frozen=True):
+    """The opposite; of unknown, unknown."""
+
+    part: Node
+
+
+class And(Struct, frozen=True):
+    """All of its parts."""
+
+    parts: tuple[Node, ...]
+
+
+class Or(Struct, frozen=True):
+    """At least one of its parts."""
+
+    parts: tuple[Node, ...]
+
+
+Value: TypeAlias = Literal | Name | Now | Sum
+Node: TypeAlias = And | Or | Not | Compare | Between | In | Like | IsNull | Name | Literal
+
+
+def kind_of(value: Value) -> Kind | None:
+    """The kind this value has whatever the facts are; None if only the facts can tell."""
+    match value:
+        case Now():
+            return "instant"
+        case Name():
+            return None
+        case Literal(value=found):
+            return _kind_of_literal(found)
+        case Sum(left=left, sign=sign, right=right):
+            kinds = (kind_of(left), sign, kind_of(right))
+            return "instant" if kinds in _INSTANTS else "duration" if kinds in _DURATIONS else None
+        case _:
+            assert_never(value)
+
+
+_INSTANTS = {("instant", "-", "duration"), ("instant", "+", "duration"), ("duration", "+", "instant"),
+             ("instant", "+", None), (None, "+", "instant")}  # fmt: skip
+_DURATIONS = {("instant", "-", "instant"), (None, "-", "instant"), ("duration", "-", "duration"),
+              ("duration", "+", "duration"), ("duration", "-", None)}  # fmt: skip
+
+
+def _kind_of_literal(found: Plain) -> Kind | None:
+    match found:
+        case None:
+            return None
+        case bool():
+            return "truth"
+        case float():
+            return "number"
+        case str():
+            return "text"
+        case timedelta():
+            return "duration"
+        case datetime():
+            return "instant"
+        case _:
+            assert_never(found)
+
+
+def names_in(node: Node | Value) -> Iterator[str]:
+    """Every name the tree reads; `now` is one."""
+    match node:
+        case Name(name=name):
+            yield name
+        case Now():
+            yield "now"
+        case Literal():
+            return
+        case _:
+            for part in _parts_of(node):
+                yield from names_in(part)
+
+
+def _parts_of(node: And | Or | Not | Compare | Between | In | Like | IsNull | Sum) -> tuple[Node | Value, ...]:
+    match node:
+        case And(parts=parts) | Or(parts=parts):
+            return parts
+        case Not(part=part):
+            return (part,)
+        case Sum(left=left, right=right) | Compare(left=left, right=right):
+            return left, right
+        case Between(value=value, low=low, high=high):
+            return value, low, high
+        case In(value=value) | Like(value=value) | IsNull(name=value):
+            return (value,)
+        case _:
+            assert_never(node)
+
+
+def words(value: Value) -> str:
+    """How this value is written, by one who writes it plainly."""
+    match value:
+        case Name(name=name):
+            return name
+        case Now():
+            return "now"
+        case Sum(left=left, sign=sign, right=right):
+            return f"{words(left)} {sign} {words(right)}"
+        case Literal(value=found):
+            return spoken(found)
+        case _:
+            assert_never(value)
+
+
+def spoken(found: object) -> str:
+    """How a value found among the facts is said: one line, and no longer than it helps."""
+    match found:
+        case None:
+            return "NULL"
+        case bool():
+            return "TRUE" if found else "FALSE"
+        case int() | float():
+            return repr(float(found)).removesuffix(".0")
+        case datetime() if found.tzinfo is not None:
+            return found.astimezone(UTC).isoformat(sep=" ").replace("+00:00", "Z")
+        case timedelta():
+            return _spoken_duration(found)
+        case str():
+            # Facts are other people's text: whatever they hold, an explanation stays one line.
+            shown = found.encode("unicode_escape").decode() if not found.isprintable() else found
+            return f"'{shown[:60]}...'" if len(shown) > 60 else f"'{shown}'"
+        case _:
+            return f"a {type(found).__name__}"
+
+
+def _spoken_duration(found: timedelta) -> str:
+    seconds, sign = abs(found).total_seconds(), "-" if found < timedelta(0) else ""
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        if (seconds >= length and seconds % length == 0) or unit == "second":
+            amount = repr(seconds / length).removesuffix(".0")
+            return f"{sign}{amount} {unit}" + ("" if amount == "1" else "s")
+    raise AssertionError("a second divides everything")
