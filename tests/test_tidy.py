@@ -180,7 +180,7 @@ def budgets(file: str, tree: ast.Module, text: str) -> Iterator[str]:
 def docstrings(file: str, tree: ast.Module, text: str) -> Iterator[str]:
     for where, node in [(file, tree), *public(file, tree)]:
         first = (ast.get_docstring(node) or "").split("\n")[0]
-        if not first.endswith("."):
+        if not re.search(r"[.]['\")]*$|[?]['\")]+$", first):
             yield f"{where}: its docstring's first line must be a sentence with a full stop; it is {first!r}"
         if re.match(r"(Represents|This|Helper)\b", first):
             yield f"{where}: say what it is; do not begin with {first.split()[0]!r}"
