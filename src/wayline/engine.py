@@ -159,7 +159,7 @@ class _Work:
                 self.refused.append(entered)
             elif entered is not None:
                 self.enrollments.append(entered)
-        self._decide(policy.Asked(f"event:{event.position}", self.world.position), again=self._is_changed())
+        self._decide(policy.Asked(f"event:{event.position}", event.position), again=self._is_changed())
 
     def on_wake(self, wake: Wake) -> None:
         for at, enrollment in enumerate(self.enrollments):
@@ -199,7 +199,6 @@ class _Work:
         return (
             before.consents is not memory.consents
             or before.identifiers is not memory.identifiers
-            or self.begun.before.match_confidence != self.customer.match_confidence
         )
 
     def _decide(self, asked: policy.Asked, *, again: bool = False) -> None:

@@ -1,0 +1,384 @@
+"""The engine in one process: a loop of micro-batches around the turn.
+
+One cycle folds everything acknowledged so far, wakes who is due, and hands over what waits to leave, each in
+transactions of their own. Whoever stops it anywhere loses nothing: events are in the log, standings, decisions and
+outbox rows were committed together with the log position they include, and memories are folded again from the last
+checkpoint. There is one writer: this loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wayline import engine
+from wayline.channels import Channel
+from wayline.domain import (
+    Address,
+    Ask,
+    Customer,
+    Decision,
+    Event,
+    Identifier,
+    Playbook,
+    Refusal,
+    SetAside,
+    Stimulus,
+    Turn,
+    Wake,
+    World,
+)
+from wayline.engine import Model
+from wayline.interpretation import customers
+from wayline.observation import catalog, identity
+from wayline.orchestration.gates import spread
+from wayline.runtime.handover import Outbox, Rendering
+from wayline.store import Batch, Delivery, Log, State, Vault
+
+__all__ = ["Embedded", "Limits", "Progress"]
+
+_log = structlog.get_logger()
+
+FLOOR = "checkpoint_floor"
+"""Note: log position up to which every memory is checkpointed."""
+
+
+class Limits(Struct, frozen=True):
+    """How much is done at a time, and how much is kept at hand."""
+
+    events_max: int = 1000
+    """Events folded in one transaction."""
+    wakes_max: int = 1000
+    claims_max: int = 40
+    """Messages claimed for hand-over at a time: what a crash can leave unclear."""
+    customers_max: int = 200_000
+    """Customers kept in memory."""
+    checkpoint_every: int = 100_000
+    """Events after which changed memories are written back: what a restart folds again at most."""
+
+
+class Progress(Struct):
+    """What one cycle did."""
+
+    events: int = 0
+    wakes: int = 0
+    handed_over: int = 0
+    set_aside: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there was nothing to do."""
+        return not (self.events or self.wakes or self.handed_over)
+
+
+class Embedded:
+    """The loop and what it keeps at hand: customers, the shelf, who is behind which identifier."""
+
+    def __init__(
+        self,
+        log: Log,
+        state: State,
+        vault: Vault,
+        playbook: Playbook,
+        channels: Mapping[str, Channel],
+        *,
+        limits: Limits | None = None,
+        models: Mapping[str, Model] | None = None,
+    ) -> None:
+        self.log = log
+        self.state = state
+        self.vault = vault
+        self.playbook = playbook
+        self.limits = limits or Limits()
+        self.models = dict(models or {})
+        self.shelf = catalog.Shelf(state.products())
+        self.customers: dict[str, Customer] = {}
+        self.dirty: set[str] = set()
+        self.people: dict[Identifier, str] = {}
+        self.decided: dict[str, Decision] = {}
+        self.allotments: dict[str, int] = {}
+        self._addresses: dict[tuple[str, str], Address | None] = {}
+        self._since_checkpoint = 0
+        self.position = state.position()
+        self.outbox = Outbox(self, channels, Rendering(playbook, vault, self.shelf))
+        self._recover()
+
+    # ------------------------------------------------------------------ one cycle
+
+    def cycle(self, now: datetime) -> Progress:
+        """Fold all that was acknowledged, wake who is due, hand over what may leave. Once each, bounded."""
+        progress = Progress()
+        self._fold_acknowledged(now, progress)
+        self._wake_due(now, progress)
+        progress.handed_over += self.outbox.hand_over(now)
+        return progress
+
+    def drain(self, now: datetime, *, cycles_max: int = 100_000) -> Progress:
+        """Cycle until nothing is left to do at this instant."""
+        total = Progress()
+        for _ in range(cycles_max):
+            done = self.cycle(now)
+            total.events += done.events
+            total.wakes += done.wakes
+            total.handed_over += done.handed_over
+            total.set_aside += done.set_aside
+            if done.is_idle:
+                break
+        return total
+
+    def catch_up(self, now: datetime) -> None:
+        """The log barrier: fold everything acknowledged up to here, so that what leaves next was decided knowing it."""
+        self._fold_acknowledged(now, Progress())
+
+    def ask(self, customer_id: str, ask: Ask, now: datetime) -> Turn:
+        """Answer a page at once; asked again with the same request id, the decision is the same."""
+        self.catch_up(now)
+        batch = Batch()
+        turn = self.turn(self.customer(customer_id), ask, self.world(now), batch)
+        self.state.commit(batch)
+        return turn
+
+    def _fold_acknowledged(self, now: datetime, progress: Progress) -> None:
+        head = self.log.head()
+        while self.position < head:
+            events = self.log.read(self.position, self.limits.events_max)
+            if not events:
+                break
+            progress.set_aside += self._fold_batch(events, now)
+            progress.events += len(events)
+            self._since_checkpoint += len(events)
+            if self._since_checkpoint >= self.limits.checkpoint_every:
+                self.checkpoint()
+
+    def _wake_due(self, now: datetime, progress: Progress) -> None:
+        due = self.state.due(now, self.limits.wakes_max)
+        if not due:
+            return
+        self._load(customer_id for _, customer_id in due)
+        batch = Batch()
+        world = self.world(now)
+        wave = [(self.customers[customer_id], Wake(due_at)) for due_at, customer_id in due]
+        progress.set_aside += self._take_wave(wave, world, batch)
+        self.state.commit(batch)
+        progress.wakes += len(due)
+
+    # ------------------------------------------------------------------ turns
+
+    def world(self, now: datetime, position: int | None = None) -> World:
+        """What is true outside the customers, as of this batch."""
+        return World(
+            now=now,
+            catalog=self.shelf,
+            addresses=self,
+            allotments=self.allotments,
+            position=self.position if position is None else position,
+        )
+
+    def get(self, channel: str, key: str) -> Address | None:
+        """What is known of an address (the `Addresses` of the world)."""
+        at = (channel, key)
+        if at not in self._addresses:
+            if len(self._addresses) > self.limits.customers_max:
+                self._addresses.clear()
+            self._addresses[at] = self.state.address(channel, key)
+        return self._addresses[at]
+
+    def customer(self, customer_id: str) -> Customer:
+        """A customer as they stand now; somebody new if never seen."""
+        if customer_id not in self.customers:
+            self._load((customer_id,))
+        return self.customers[customer_id]
+
+    def try_turn(self, customer: Customer, stimulus: Stimulus, world: World, batch: Batch) -> Turn | None:
+        """Take one turn; one that cannot be taken is set aside with the reason, and None."""
+        try:
+            return self.turn(customer, stimulus, world, batch)
+        except Exception as error:  # noqa: BLE001 - the one net of the loop: kept with its reason, counted, logged
+            self._set_aside(customer.customer_id, stimulus, error, world, batch)
+            return None
+
+    def turn(self, customer: Customer, stimulus: Stimulus, world: World, batch: Batch) -> Turn:
+        """Take one turn and note all it changed in the batch."""
+        begun = engine.begin(customer, stimulus, self.playbook)
+        world = engine.answer((begun,), self.models, world) if self.models else world
+        turn = engine.finish(begun, self.playbook, world)
+        self._note(customer, turn, world, batch)
+        return turn
+
+    def _take_wave(self, wave: Sequence[tuple[Customer, Stimulus]], world: World, batch: Batch) -> int:
+        """Turns of different customers: begun together, answered together, finished one by one."""
+        begun = []
+        aside = 0
+        for customer, stimulus in wave:
+            try:
+                begun.append(engine.begin(customer, stimulus, self.playbook))
+            except Exception as error:  # noqa: BLE001 - the one net of the loop: kept with its reason, counted, logged
+                aside += self._set_aside(customer.customer_id, stimulus, error, world, batch)
+        if self.models:
+            world = engine.answer(begun, self.models, world)
+        for one in begun:
+            try:
+                turn = engine.finish(one, self.playbook, world)
+            except Exception as error:  # noqa: BLE001 - as above; what was folded stays folded
+                aside += self._set_aside(one.customer.customer_id, one.stimulus, error, world, batch)
+                turn = Turn(one.customer)
+            self._note(one.before, turn, world, batch)
+        return aside
+
+    def _set_aside(self, customer_id: str, stimulus: Stimulus, error: Exception, world: World, batch: Batch) -> int:
+        position = stimulus.position if isinstance(stimulus, Event) else self.position
+        reason = f"{type(error).__name__}: {error}"
+        batch.set_aside.append(SetAside(position, customer_id, reason, world.now))
+        _log.error("turn set aside", position=position, customer_id=customer_id, stimulus=type(stimulus).__name__, reason=reason)
+        if isinstance(stimulus, Wake):
+            # Woken again in a while rather than at once for ever.
+            customer = self.customer(customer_id)
+            later = world.now + timedelta(hours=1)
+            enrollments = tuple(
+                replace(e, wake_at=later) if e.is_open and e.wake_at is not None and e.wake_at <= world.now else e
+                for e in customer.standing.enrollments
+            )
+            standing = replace(customer.standing, enrollments=enrollments, wake_at=later)
+            self.customers[customer_id] = replace(customer, standing=standing)
+            batch.standings[customer_id] = standing
+        return 1
+
+    def _note(self, before: Customer, turn: Turn, world: World, batch: Batch) -> None:
+        customer = turn.customer
+        customer_id = customer.customer_id
+        if customer.memory is not before.memory:
+            self.dirty.add(customer_id)
+        if customer.standing is not before.standing:
+            batch.standings[customer_id] = customer.standing
+            topics = {topic for e in customer.standing.enrollments if e.is_open for topic in e.topics}
+            if topics or any(e.topics for e in before.standing.enrollments):
+                batch.topics[customer_id] = tuple(sorted(topics))
+        self.customers[customer_id] = customer
+        if not turn.decisions and not turn.holds and not turn.refused_entries and not turn.addresses:
+            return
+        for decision in turn.decisions:
+            batch.decisions.append(decision)
+            if decision.action is not None and decision.lane != "onsite":
+                self.decided[decision.decision_id] = decision
+                batch.deliveries.append(self._row(decision, world.now))
+        batch.holds.extend(turn.holds)
+        batch.refused_entries.extend((customer_id, refusal) for refusal in turn.refused_entries)
+        for name, amount in turn.spends.items():
+            batch.spends[name] = batch.spends.get(name, 0) + amount
+            self.allotments[name] = self.allotments.get(name, 0) - amount
+        for address in turn.addresses:
+            self._addresses[address.channel, address.key] = address
+            batch.addresses.append(address)
+
+    def _row(self, decision: Decision, now: datetime) -> Delivery:
+        action = decision.action
+        assert action is not None
+        return Delivery(
+            decision_id=decision.decision_id,
+            customer_id=decision.customer_id,
+            channel=action.channel,
+            delivers=decision.delivers,
+            purpose=action.purpose,
+            lane=decision.lane,
+            journey=action.journey,
+            content=action.content,
+            state="pending",
+            created_at=now,
+            due_at=now,
+        )
+
+    # ------------------------------------------------------------------ events
+
+    def _fold_batch(self, events: Sequence[Event], now: datetime) -> int:
+        """One transaction of events: who they are about, what they tell of the shelf, and their turns."""
+        batch = Batch(position=events[-1].position)
+        self._resolve(events)
+        world = self.world(now, events[-1].position)
+        wave: dict[str, tuple[Customer, Stimulus]] = {}
+        aside = 0
+        for event in events:
+            if event.name in catalog.TELLING:
+                aside += self._take_wave(tuple(wave.values()), world, batch)
+                wave.clear()
+                self._tell_shelf(event, world, batch)
+            if not event.identifiers:
+                continue
+            customer_id, customer = self._whose(event, batch, wave, world)
+            if customer_id in wave or customer is None:
+                aside += self._take_wave(tuple(wave.values()), world, batch)
+                wave.clear()
+                customer = None
+            wave[customer_id] = (customer or self.customer(customer_id), event)
+        aside += self._take_wave(tuple(wave.values()), world, batch)
+        self.state.commit(batch)
+        self.position = events[-1].position
+        return aside
+
+    def _tell_shelf(self, event: Event, world: World, batch: Batch) -> None:
+        products, topics = self.shelf.learn(event)
+        batch.products.extend(products)
+        if not topics:
+            return
+        waiting = self.state.waiting_on(tuple(topics))
+        for customer_id in waiting:
+            customer = self.customer(self.state.survivor(customer_id))
+            at = world.now + spread(customer_id, self.playbook.policy.spread)
+            standing = engine.nudge(customer.standing, frozenset(topics), at)
+            if standing is not customer.standing:
+                self.customers[customer.customer_id] = replace(customer, standing=standing)
+                batch.standings[customer.customer_id] = standing
+
+    # ------------------------------------------------------------------ keeping and finding again
+
+    def checkpoint(self) -> None:
+        """Write every changed memory back, so that a restart folds from here."""
+        batch = Batch(notes={FLOOR: str(self.position).encode()})
+        batch.checkpoints = {customer_id: self.customers[customer_id].memory for customer_id in self.dirty}
+        self.state.commit(batch)
+        self.dirty.clear()
+        self._since_checkpoint = 0
+        if len(self.customers) > self.limits.customers_max:
+            self.customers.clear()
+        if len(self.people) > 4 * self.limits.customers_max:
+            self.people.clear()
+
+    def close(self) -> None:
+        """Write back what a restart would otherwise fold again; the stores stay open, they are the caller's."""
+        self.checkpoint()
+
+    def _load(self, customer_ids: Iterable[str]) -> None:
+        missing = [one for one in customer_ids if one not in self.customers]
+        if missing:
+            found = self.state.load(missing)
+            for one in missing:
+                self.customers[one] = found.get(one) or Customer(one)
+
+    def _recover(self) -> None:
+        """Fold again what happened between the last checkpoint and the last committed turn."""
+        floor = int(self.state.note(FLOOR) or b"0")
+        while floor < self.position:
+            events = self.log.read(floor, min(self.limits.events_max, self.position - floor))
+            if not events:
+                break
+            self._refold([event for event in events if event.position <= self.position])
+            floor = events[-1].position
+        for name, spent in self.state.spent().items():
+            self.allotments[name] = self.allotments.get(name, 0) - spent
+
+    def _refold(self, events: Sequence[Event]) -> None:
+        known = self.state.resolve(list({one for event in events for one in event.identifiers}))
+        self._load(set(known.values()))
+        for event in events:
+            customer_id = self._owner_of(event, known)
+            if customer_id is None:
+                continue
+            customer = self.customer(customer_id)
+            if event.position <= customer.memory.position:
+                continue
+            memory = customers.fold(customer.memory, event, self.playbook)
+            self.customers[customer_id] = replace(customer, memory=memory)
+            self.dirty.add(customer_id)

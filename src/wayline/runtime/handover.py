@@ -1,0 +1,192 @@
+"""Hand-over: the outbox is emptied, each message judged once more as it leaves, in both arms alike.
+
+In three strides. *Claim*: after the log barrier, a `HandOver` turn per due row; what still stands becomes
+`attempting`, what does not is refused and its journey tries the next action; committed. *Call*: the message is
+rendered in both arms, and the provider called in one of them. *Settle*: a `HandOver` turn per receipt; committed.
+Whatever dies between claim and settle is found again as `attempting`, and only the channel's promise says what may be
+done with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wayline.channels import Channel
+from wayline.domain import Catalog, Customer, Decision, HandOver, Message, Playbook, Product, Receipt, Refusal
+from wayline.errors import Broken
+from wayline.interpretation.moment import ADDRESS_KINDS
+from wayline.orchestration.content import render
+from wayline.store import Batch, Delivery, DeliveryState, Vault
+
+if TYPE_CHECKING:
+    from wayline.runtime.embedded import Embedded
+
+__all__ = ["Outbox", "Rendering"]
+
+_log = structlog.get_logger()
+
+LEASE = timedelta(minutes=5)
+ATTEMPTS_MAX = 8  # then a message that is put off again and again is refused for good
+
+
+class Rendering(Struct):
+    """What turns a decision into a message: texts, the shelf, and the only look into the vault."""
+
+    playbook: Playbook
+    vault: Vault
+    shelf: Catalog
+
+    def message(self, decision: Decision, customer: Customer) -> Message | Refusal:
+        """The message as it would leave, or why it cannot be written."""
+        action = decision.action
+        assert action is not None
+        content = self.playbook.content.get(action.content)
+        if content is None:
+            return Refusal("content: the text must exist", f"{action.content!r} is not in the playbook")
+        personal = self.personal(customer)
+        traits = {name: register.value for name, register in customer.memory.traits.items()}
+        trigger = decision.facts.get(f"trigger:{action.journey}:{decision.key}") or {}
+        values: dict[str, Any] = {
+            "customer": {**traits, **personal},
+            "products": [self._shown(sku) for sku in action.shows],
+            "trigger": {**trigger},
+            "shop": self.playbook.settings.get("shop", {}),
+            "decision_id": decision.decision_id,
+        }
+        language = str(traits.get("language") or self.playbook.language)
+        rendered = render(content, language, values)
+        if isinstance(rendered, Refusal):
+            return rendered
+        kind = ADDRESS_KINDS.get(action.channel)
+        to = str(personal.get(kind, "")) if kind else customer.customer_id
+        if not to and decision.delivers:
+            return Refusal(f"address: the {action.channel} address must be in the vault", "it is not there, or was erased")
+        return Message(
+            decision_id=decision.decision_id,
+            channel=action.channel,
+            to=to,
+            parts=rendered.parts,
+            purpose=action.purpose,
+        )
+
+    def personal(self, customer: Customer) -> dict[str, Any]:
+        """Everything the vault keeps of this person, the newest address of each kind last."""
+        subjects = [f"{one.kind}:{one.value}" for one in customer.memory.identifiers]
+        values: dict[str, Any] = {}
+        found = self.vault.get(subjects)
+        for subject in subjects:
+            values.update(found.get(subject, {}))
+        return values
+
+    def _shown(self, sku: str) -> dict[str, Any]:
+        product = self.shelf.product(sku) or Product(sku)
+        return {"sku": sku, "name": product.name, "price": product.price, "url": product.url, "category": product.category}
+
+
+class Outbox:
+    """Decided messages on their way out."""
+
+    def __init__(self, owner: Embedded, channels: Mapping[str, Channel], rendering: Rendering) -> None:
+        self.owner = owner
+        self.channels = channels
+        self.rendering = rendering
+
+    def hand_over(self, now: datetime) -> int:
+        """Take the rows that are due through claim, call and settle; how many there were."""
+        owner = self.owner
+        rows = owner.state.outbox("pending", now, owner.limits.claims_max)
+        if not rows:
+            return 0
+        owner.catch_up(now)
+        leaving = self._claim(rows, now)
+        receipts = [(row, decision, self._call(row, decision, now)) for row, decision in leaving]
+        self._settle(receipts, now)
+        return len(rows)
+
+    def recover(self, now: datetime) -> int:
+        """Rows that a process died over: offered again where that is safe or owed, else called unclear."""
+        owner = self.owner
+        # One process owns the folder, so at start every row in `attempting` is an orphan, whatever its lease says.
+        orphans = owner.state.outbox("attempting", now + LEASE * 2, 1_000_000)
+        again, unclear = [], []
+        for row in orphans:
+            decision = self._decision(row)
+            channel = self.channels.get(row.channel)
+            repeatable = not row.delivers or (channel is not None and channel.promise == "repeatable") or row.lane == "owed"
+            (again if repeatable else unclear).append((row, decision))
+        lost = Receipt("unknown", now, "the process ended between the call and its answer")
+        self._settle([(row, decision, lost) for row, decision in unclear], now)
+        self._settle([(row, decision, self._call(row, decision, now)) for row, decision in again], now)
+        return len(orphans)
+
+    def _claim(self, rows: Sequence[Delivery], now: datetime) -> list[tuple[Delivery, Decision]]:
+        owner = self.owner
+        batch = Batch()
+        world = owner.world(now)
+        leaving: list[tuple[Delivery, Decision]] = []
+        for row in rows:
+            decision = self._decision(row)
+            customer = owner.customer(owner.state.survivor(row.customer_id))
+            turn = owner.try_turn(customer, HandOver(decision), world, batch)
+            if turn is None or turn.hand_over is None:
+                refusal = None if turn is None else turn.refusal
+                detail = f"{refusal.reason}: {refusal.fact}" if refusal else "its turn was set aside"
+                batch.deliveries.append(replace(row, state="refused", settled_at=now, detail=detail))
+                owner.decided.pop(row.decision_id, None)
+            else:
+                claimed = replace(row, state="attempting", attempts=row.attempts + 1, lease_until=now + LEASE)
+                batch.deliveries.append(claimed)
+                leaving.append((claimed, decision))
+        owner.state.commit(batch)
+        return leaving
+
+    def _call(self, row: Delivery, decision: Decision, now: datetime) -> Receipt:
+        customer = self.owner.customer(self.owner.state.survivor(row.customer_id))
+        message = self.rendering.message(decision, customer)
+        if isinstance(message, Refusal):
+            return Receipt("refused", now, f"{message.reason}: {message.fact}")
+        if not row.delivers:
+            return Receipt("withheld", now, "control group")
+        channel = self.channels.get(row.channel)
+        if channel is None:
+            known = ", ".join(sorted(self.channels)) or "none"
+            return Receipt("refused", now, f"no channel {row.channel!r} is set up here (set up: {known}); see wayline.toml")
+        return channel.deliver(message, row.decision_id)
+
+    def _settle(self, receipts: Sequence[tuple[Delivery, Decision, Receipt]], now: datetime) -> None:
+        if not receipts:
+            return
+        owner = self.owner
+        batch = Batch()
+        world = owner.world(now)
+        for row, decision, receipt in receipts:
+            if receipt.outcome == "refused" and receipt.retry_at is not None and row.attempts < ATTEMPTS_MAX:
+                batch.deliveries.append(replace(row, state="pending", due_at=receipt.retry_at, lease_until=None, detail=receipt.detail))
+                continue
+            state: DeliveryState = receipt.outcome
+            customer = owner.customer(owner.state.survivor(row.customer_id))
+            owner.try_turn(customer, HandOver(decision, receipt), world, batch)
+            batch.deliveries.append(
+                replace(
+                    row,
+                    state=state,
+                    settled_at=receipt.at,
+                    lease_until=None,
+                    detail=receipt.detail,
+                    provider_id=receipt.provider_id,
+                )
+            )
+            owner.decided.pop(row.decision_id, None)
+        owner.state.commit(batch)
+
+    def _decision(self, row: Delivery) -> Decision:
+        decision = self.owner.decided.get(row.decision_id) or self.owner.state.decision(row.decision_id)
+        if decision is None:
+            raise Broken(f"delivery {row.decision_id} has no decision: they are committed together")
+        return decision
