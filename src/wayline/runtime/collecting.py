@@ -1,0 +1,91 @@
+"""The collector: raw messages in, durable events out, and an answer only when they are on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from wayline.domain import Event
+from wayline.errors import Rejected
+from wayline.observation.events import parse_batch
+from wayline.store import Appended, Log, Rejection, Vault
+
+__all__ = ["Collected", "Collector"]
+
+
+class Collected(Struct, frozen=True):
+    """What became of one delivery of messages: accepted = stored + duplicates + conflicts + rejected."""
+
+    appended: Appended
+    rejected: tuple[Rejection, ...] = ()
+
+
+class Collector:
+    """Parses, moves personal values to the vault, appends. The only writer of the log."""
+
+    def __init__(self, log: Log, vault: Vault, *, currency: str = "EUR") -> None:
+        self.log = log
+        self.vault = vault
+        self.currency = currency
+
+    def collect(
+        self,
+        items: Sequence[Any],
+        *,
+        source: str,
+        received_at: datetime,
+        sent_at: datetime | None = None,
+        fires: bool = True,
+        trusted: bool = True,
+    ) -> Collected:
+        """Store what can be used and keep what cannot, with its reason. Raises StoreUnavailable, and then nothing is acknowledged."""
+        verdicts = parse_batch(
+            items,
+            source=source,
+            received_at=received_at,
+            keyed=self.vault.keyed,
+            sent_at=sent_at,
+            currency=self.currency,
+            trusted=trusted,
+            fires=fires,
+        )
+        events: list[Event] = []
+        personal: dict[str, dict[str, Any]] = {}
+        rejected: list[Rejection] = []
+        for item, verdict in zip(items, verdicts, strict=True):
+            if isinstance(verdict, Rejected):
+                rejected.append(_rejection(item, verdict, source, received_at))
+                continue
+            events.append(verdict.event)
+            if verdict.personal:
+                personal.setdefault(verdict.subject, {}).update(verdict.personal)
+        # The vault first: a value without its event is harmless, an event whose person cannot be written to is not.
+        if personal:
+            self.vault.put(personal)
+        return Collected(self.log.append(events, rejected), tuple(rejected))
+
+
+def _rejection(item: Any, why: Rejected, source: str, received_at: datetime) -> Rejection:
+    told: Mapping[str, Any] = item if isinstance(item, Mapping) else {}
+    try:
+        body = msgspec.json.encode(item)
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
+        body = repr(item)[:100_000].encode("utf-8", "backslashreplace")
+    return Rejection(
+        source=source,
+        event_id=_text(told.get("messageId")),
+        name=_text(told.get("event") or told.get("type")),
+        code=why.code,
+        field=why.field,
+        reason=why.reason,
+        received_at=received_at,
+        body=body,
+    )
+
+
+def _text(value: Any) -> str:
+    return str(value)[:100].encode("utf-8", "replace").decode() if isinstance(value, (str, int)) else ""
