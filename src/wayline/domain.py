@@ -18,11 +18,11 @@ from wayline.conditions import Condition
 __all__ = [
     "CONTACTS_MAX", "ENROLLMENTS_MAX", "STAGES", "STEPS_MAX", "Action", "Address", "Addresses", "Ask", "Assignment",
     "Branch", "Cap", "Catalog", "Claim", "Consent", "Contact", "Content", "Control", "Customer", "Decision", "End",
-    "Enrollment", "EntryRefusal", "Estimate", "Event", "Facet", "Facts", "HandOver", "Hold", "Identifier", "Interpreter",
-    "Journey", "JourneyStep", "Lane", "Link", "Memory", "Merge", "Message", "Owner", "Playbook", "Policy", "Product",
-    "Proposal", "Propose", "Purpose", "Question", "QuietHours", "Ranked", "Receipt", "Reentry", "Refusal",
-    "Register", "Schedule", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn", "Verdict",
-    "Wait", "Wake", "World",
+    "Enrollment", "EntryRefusal", "Estimate", "Event", "Facet", "Facts", "HandOver", "Hold", "Identifier",
+    "Interpreter", "Journey", "JourneyStep", "Lane", "Link", "Memory", "Merge", "Message", "Owner", "Playbook",
+    "Policy", "Product", "Proposal", "Propose", "Purpose", "Question", "QuietHours", "Ranked", "Receipt", "Reentry",
+    "Refusal", "Register", "Schedule", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn",
+    "Verdict", "Wait", "Wake", "World",
 ]  # fmt: skip
 
 Purpose: TypeAlias = Literal["marketing", "transactional", "service"]

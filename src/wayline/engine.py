@@ -50,7 +50,7 @@ from wayline.orchestration import journeys, policy
 
 __all__ = ["Begun", "Model", "answer", "begin", "finish", "merge", "nudge", "take_turn"]
 
-MAILBOX_CONTACTS_MAX = 20
+_MAILBOX_CONTACTS_MAX = 20
 
 Model: TypeAlias = Callable[[Sequence[Customer], World], Sequence[Estimate | None]]
 """Answers one question for many customers at once; None where it cannot say."""
@@ -196,10 +196,7 @@ class _Work:
     def _is_changed(self) -> bool:
         """Whether what a hold may have been waiting for without an instant has changed: consents or who this is."""
         before, memory = self.begun.before.memory, self.customer.memory
-        return (
-            before.consents is not memory.consents
-            or before.identifiers is not memory.identifiers
-        )
+        return before.consents is not memory.consents or before.identifiers is not memory.identifiers
 
     def _decide(self, asked: policy.Asked, *, again: bool = False) -> None:
         """Gather what is wished for now, let the policy rule, and put everyone where the ruling leaves them."""
@@ -294,7 +291,9 @@ class _Work:
         self._expose(decision, receipt.at)
         if at is not None:
             enrollment = self.enrollments[at]
-            self.enrollments[at] = journeys.settle(enrollment, _journey(enrollment, self.playbook), receipt, self.moment)
+            self.enrollments[at] = journeys.settle(
+                enrollment, _journey(enrollment, self.playbook), receipt, self.moment
+            )
 
     def _pending(self, decision_id: str) -> int | None:
         return next((at for at, e in enumerate(self.enrollments) if e.is_open and e.pending == decision_id), None)
@@ -326,7 +325,7 @@ class _Work:
         address = self.world.addresses.get(action.channel, key) or Address(action.channel, key)
         contact = replace(policy.reserve(decision, self.moment), state="handed_over")
         others = tuple(c for c in address.contacts if c.decision_id != decision.decision_id)
-        self.addresses = (replace(address, contacts=(*others, contact)[-MAILBOX_CONTACTS_MAX:]),)
+        self.addresses = (replace(address, contacts=(*others, contact)[-_MAILBOX_CONTACTS_MAX:]),)
 
     def _suppress(self, decision: Decision, receipt: Receipt) -> None:
         """A dead address is left alone from now on, by every journey and whoever shares it."""
@@ -335,7 +334,9 @@ class _Work:
         key = self.moment.fact(f"address.{channel}")
         if isinstance(key, str):
             address = self.world.addresses.get(channel, key) or Address(channel, key)
-            self.addresses = (replace(address, suppressed_at=receipt.at, reason=receipt.detail or "the address is dead"),)
+            self.addresses = (
+                replace(address, suppressed_at=receipt.at, reason=receipt.detail or "the address is dead"),
+            )
 
     def _expose(self, decision: Decision, at: datetime) -> None:
         """The moment it was, or would have been, sent fixes the arm: in both arms alike."""
@@ -355,7 +356,9 @@ class _Work:
         after = Standing(enrollments, self.contacts, self.assignments, wake_at, before.match_confidence)
         standing = before if after == before else after
         if wake_at is not None and wake_at <= self.now and not isinstance(self.begun.stimulus, (Event, Ask, HandOver)):
-            raise Broken(f"customer {self.customer.customer_id} would be woken at {wake_at} again, which is not later than now")
+            raise Broken(
+                f"customer {self.customer.customer_id} would be woken at {wake_at} again, which is not later than now"
+            )
         return Turn(
             customer=Customer(self.customer.customer_id, self.customer.memory, standing),
             decisions=tuple(self.decisions),
@@ -372,8 +375,8 @@ def _journey(enrollment: Enrollment, playbook: Playbook) -> Journey:
     journey = playbook.journeys.get(enrollment.version)
     if journey is None:
         raise Broken(
-            f"journey {enrollment.journey!r} version {enrollment.version}, which a customer is inside of, is not in the "
-            "playbook: publish with that version kept, or move its people first"
+            f"journey {enrollment.journey!r} version {enrollment.version}, which a customer is inside of, is not in "
+            "the playbook: publish with that version kept, or move its people first"
         )
     return journey
 
@@ -385,10 +388,12 @@ def _looked_back(playbook: Playbook) -> timedelta:
 
 def nudge(standing: Standing, topics: frozenset[str], at: datetime) -> Standing:
     """Bring forward to `at` every wish that waits on one of these topics; the same object if none does."""
-    enrollments = tuple(
-        replace(e, wake_at=at) if e.is_open and e.wake_at is not None and e.wake_at > at and topics.intersection(e.topics) else e
-        for e in standing.enrollments
-    )
+
+    def forward(enrollment: Enrollment) -> Enrollment:
+        is_later = enrollment.is_open and enrollment.wake_at is not None and enrollment.wake_at > at
+        return replace(enrollment, wake_at=at) if is_later and topics.intersection(enrollment.topics) else enrollment
+
+    enrollments = tuple(forward(enrollment) for enrollment in standing.enrollments)
     if enrollments == standing.enrollments:
         return standing
     wake_at = min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None)

@@ -7,7 +7,7 @@ A guard answers "why not?" like a gate does. Sources of the rules: GDPR 7(3) and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from typing import TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -22,14 +22,14 @@ Gate: TypeAlias = Callable[[Action, Moment], Refusal | None]
 TEXT_HOURS = (time(8), time(21))
 
 
-def objection(action: Action, moment: Moment) -> Refusal | None:
+def _objection(action: Action, moment: Moment) -> Refusal | None:
     """Whoever objected to direct marketing gets none, in any channel, and is not chosen for."""
     if action.purpose == "marketing" and moment.fact("objection"):
         return Refusal("the customer objected to direct marketing", "an objection is on record")
     return None
 
 
-def consent(action: Action, moment: Moment) -> Refusal | None:
+def _consent(action: Action, moment: Moment) -> Refusal | None:
     """Marketing needs a grant for this channel and purpose; what a customer is owed does not."""
     if action.purpose != "marketing" or action.channel not in ADDRESS_KINDS:
         return None
@@ -38,14 +38,14 @@ def consent(action: Action, moment: Moment) -> Refusal | None:
     return Refusal(f"no consent for marketing by {action.channel}", "no grant is on record, or it was withdrawn")
 
 
-def address(action: Action, moment: Moment) -> Refusal | None:
+def _address(action: Action, moment: Moment) -> Refusal | None:
     """There must be somewhere to send to."""
     if action.channel not in ADDRESS_KINDS or moment.fact(f"address.{action.channel}"):
         return None
     return Refusal(f"no address for {action.channel}", f"no {ADDRESS_KINDS[action.channel]} is known of this customer")
 
 
-def suppressed_address(action: Action, moment: Moment) -> Refusal | None:
+def _suppressed_address(action: Action, moment: Moment) -> Refusal | None:
     """A mailbox that bounced or complained is left alone by every journey, owed messages included."""
     if action.channel not in ADDRESS_KINDS:
         return None
@@ -53,7 +53,7 @@ def suppressed_address(action: Action, moment: Moment) -> Refusal | None:
     return Refusal(f"the {action.channel} address is suppressed", reason) if reason else None
 
 
-def text_hours(action: Action, moment: Moment) -> Refusal | None:
+def _text_hours(action: Action, moment: Moment) -> Refusal | None:
     """Marketing texts only between 8:00 and 21:00 where the person is."""
     if action.channel != "sms" or action.purpose != "marketing":
         return None
@@ -70,11 +70,11 @@ def text_hours(action: Action, moment: Moment) -> Refusal | None:
 
 
 GUARDS: Mapping[str, Gate] = {
-    "objection": objection,
-    "address": address,
-    "suppressed_address": suppressed_address,
-    "consent": consent,
-    "text_hours": text_hours,
+    "objection": _objection,
+    "address": _address,
+    "suppressed_address": _suppressed_address,
+    "consent": _consent,
+    "text_hours": _text_hours,
 }
 
 
@@ -101,7 +101,7 @@ def next_local(now: datetime, zone: ZoneInfo, at: time) -> datetime:
     day = now.astimezone(zone).date()
     for ahead in range(4):
         wall = datetime.combine(day + timedelta(days=ahead), at, tzinfo=zone)
-        instant = wall.astimezone(timezone.utc)
+        instant = wall.astimezone(UTC)
         if instant > now:
             return instant
     raise AssertionError("unreachable: some wall-clock time lies within three days")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,9 +12,9 @@ from wayline.domain import Contact, Customer, Enrollment, Estimate, Facts, Playb
 from wayline.errors import Broken
 from wayline.interpretation import estimates, facets
 
-__all__ = ["Moment", "Recollection", "recordable"]
+__all__ = ["ADDRESS_KINDS", "POPULAR_COUNT", "Moment", "Recollection", "recordable"]
 
-_NOTHING: Mapping[str, Any] = {}
+POPULAR_COUNT = 12
 
 
 class Moment:
@@ -90,25 +90,10 @@ class Moment:
         facet = self.playbook.facets.get(name)
         if facet is not None:
             return facets.read(self.customer.memory.facets, facet, self.playbook.facets, self.now)
-        match name:
-            case "now":
-                return self.now
-            case "stage":
-                return self.estimate("stage").value
-            case "match_confidence":
-                return self.customer.match_confidence
-            case "contacts":
-                return self.customer.standing.contacts
-            case "objection":
-                objection = self.customer.memory.consents.get("all:objection")
-                return objection is not None and objection.is_granted
-            case "popular":
-                return tuple(self.world.catalog.popular("", 12))
-            case "zone":
-                return self._trait("timezone") or self.playbook.policy.zone
-            case "language":
-                return self._trait("language") or self.playbook.language
-        raise Broken(f"fact {name!r} is in no playbook's namespace: the compiler should have refused it")
+        plain = _PLAIN.get(name)
+        if plain is None:
+            raise Broken(f"fact {name!r} is in no playbook's namespace: the compiler should have refused it")
+        return plain(self)
 
     def _find_dotted(self, head: str, rest: str, name: str) -> Any:
         match head:
@@ -171,6 +156,22 @@ class Moment:
             return (product.available, product.stock_as_of)
         return (product.price, product.price_as_of)
 
+
+def _objection(moment: Moment) -> bool:
+    objection = moment.customer.memory.consents.get("all:objection")
+    return objection is not None and objection.is_granted
+
+
+_PLAIN: Mapping[str, Callable[[Moment], Any]] = {
+    "now": lambda moment: moment.now,
+    "stage": lambda moment: moment.estimate("stage").value,
+    "match_confidence": lambda moment: moment.customer.match_confidence,
+    "contacts": lambda moment: moment.customer.standing.contacts,
+    "objection": _objection,
+    "popular": lambda moment: tuple(moment.world.catalog.popular("", POPULAR_COUNT)),
+    "zone": lambda moment: moment.fact("trait.timezone") or moment.playbook.policy.zone,
+    "language": lambda moment: moment.fact("trait.language") or moment.playbook.language,
+}
 
 ADDRESS_KINDS: Mapping[str, str] = {"email": "email", "sms": "phone", "push": "push_token"}
 

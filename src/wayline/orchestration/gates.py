@@ -1,4 +1,4 @@
-"""Gates: the sending rules a playbook chooses and orders. Each answers "why not, and until when?"
+"""The sending rules a playbook chooses and orders: each gate answers "why not, and until when?".
 
 A gate reads facts from the moment and nothing else, so what it read is in the decision's record and it answers the
 same when the decision is replayed. `until` is the first instant at which time alone would lift the refusal; `topic`
@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 
 from wayline.domain import Action, Cap, Claim, Contact, QuietHours, Refusal
 from wayline.governance.consent import Gate, local_time, next_local, zone_of
 from wayline.interpretation.moment import Moment
 
-__all__ = ["GATES", "claimed", "spread"]
+__all__ = ["GATES", "cart_skus", "claimed", "spread"]
 
-CONTRADICTION_WINDOW = timedelta(hours=48)
+_CONTRADICTION_WINDOW = timedelta(hours=48)
 
-ORDERS_CLOSED = frozenset({"Order Cancelled", "Order Delivered", "Pickup Completed"})
+_ORDERS_CLOSED = frozenset({"Order Cancelled", "Order Delivered", "Pickup Completed"})
 
 
-def slot(action: Action, moment: Moment) -> Refusal | None:
+def _slot(action: Action, moment: Moment) -> Refusal | None:
     """One marketing message at a time has the customer's attention."""
     if action.lane != "marketing":
         return None
@@ -33,7 +33,7 @@ def slot(action: Action, moment: Moment) -> Refusal | None:
     return Refusal("another marketing message has the slot", f"one was decided at {latest:%d %b %H:%M}", latest + width)
 
 
-def suppression(action: Action, moment: Moment) -> Refusal | None:
+def _suppression(action: Action, moment: Moment) -> Refusal | None:
     """A named rule says not now: after a purchase, while a ticket is open."""
     for rule in moment.playbook.policy.suppressions:
         if action.purpose not in rule.purposes or action.journey in rule.except_journeys:
@@ -44,7 +44,7 @@ def suppression(action: Action, moment: Moment) -> Refusal | None:
     return None
 
 
-def claims(action: Action, moment: Moment) -> Refusal | None:
+def _claims(action: Action, moment: Moment) -> Refusal | None:
     """What the message says must be true now, and must not contradict what was said or is about to be."""
     for claim in claimed(action, moment):
         refused = _CLAIMS[claim.name](claim.subject, moment) or _contradicted(claim, moment)
@@ -53,22 +53,27 @@ def claims(action: Action, moment: Moment) -> Refusal | None:
     return None
 
 
-def confidence(action: Action, moment: Moment) -> Refusal | None:
+def _confidence(action: Action, moment: Moment) -> Refusal | None:
     """A personalised action stands only on answers sure enough; below, the next, plainer action is tried."""
     if not action.needs:
         return None
     floor = moment.playbook.policy.confidence_floor
     match = moment.fact("match_confidence")
     if match < floor:
-        return Refusal(f"too unsure who this is for a personalised message (needs {floor:.2f})", f"match {match:.2f} < {floor:.2f}: rule used")
+        return Refusal(
+            f"too unsure who this is for a personalised message (needs {floor:.2f})",
+            f"match {match:.2f} < {floor:.2f}: rule used",
+        )
     for question, least in action.needs.items():
         answer = moment.estimate(question)
         if answer.confidence < least:
-            return Refusal(f"too unsure about {question} (needs {least:.2f})", f"{question} {answer.confidence:.2f} < {least:.2f}")
+            return Refusal(
+                f"too unsure about {question} (needs {least:.2f})", f"{question} {answer.confidence:.2f} < {least:.2f}"
+            )
     return None
 
 
-def repeat(action: Action, moment: Moment) -> Refusal | None:
+def _repeat(action: Action, moment: Moment) -> Refusal | None:
     """The same content is not sent twice within the window."""
     if action.purpose != "marketing" or not action.content:
         return None
@@ -79,7 +84,7 @@ def repeat(action: Action, moment: Moment) -> Refusal | None:
     return Refusal(f"the same message within {_days(window)}", f"{action.content} on {same:%d %b %H:%M}", same + window)
 
 
-def caps(action: Action, moment: Moment) -> Refusal | None:
+def _caps(action: Action, moment: Moment) -> Refusal | None:
     """No window holds more contacts than its cap, those reserved and not yet sent included."""
     worst: Refusal | None = None
     for cap in moment.playbook.policy.caps:
@@ -109,10 +114,14 @@ def _matches(cap: Cap, channel: str, purpose: str, journey: str) -> bool:
     )
 
 
-def quiet_hours(action: Action, moment: Moment) -> Refusal | None:
+def _quiet_hours(action: Action, moment: Moment) -> Refusal | None:
     """Not at this local time; the end of the quiet is spread over customers so that it is not one burst."""
     for quiet in moment.playbook.policy.quiet_hours:
-        if action.purpose not in quiet.purposes or action.lane == "onsite" or (quiet.channels and action.channel not in quiet.channels):
+        if (
+            action.purpose not in quiet.purposes
+            or action.lane == "onsite"
+            or (quiet.channels and action.channel not in quiet.channels)
+        ):
             continue
         zone = zone_of(moment.fact("zone"))
         local = local_time(moment.now, zone)
@@ -132,24 +141,26 @@ def _within(local: time, quiet: QuietHours) -> bool:
     return local >= quiet.starts or local < quiet.ends
 
 
-def budget(action: Action, moment: Moment) -> Refusal | None:
+def _budget(action: Action, moment: Moment) -> Refusal | None:
     """A shared budget must have enough left."""
     for name, amount in action.spends.items():
         left = moment.fact(f"budget.{name}")
         if left is None or left < amount:
-            return Refusal(f"daily budget {name} is used up", f"{left or 0} left, {amount} needed", topic=f"budget:{name}")
+            return Refusal(
+                f"daily budget {name} is used up", f"{left or 0} left, {amount} needed", topic=f"budget:{name}"
+            )
     return None
 
 
 GATES: Mapping[str, Gate] = {
-    "slot": slot,
-    "suppression": suppression,
-    "claims": claims,
-    "confidence": confidence,
-    "repeat": repeat,
-    "caps": caps,
-    "quiet_hours": quiet_hours,
-    "budget": budget,
+    "slot": _slot,
+    "suppression": _suppression,
+    "claims": _claims,
+    "confidence": _confidence,
+    "repeat": _repeat,
+    "caps": _caps,
+    "quiet_hours": _quiet_hours,
+    "budget": _budget,
 }
 
 
@@ -191,7 +202,9 @@ def _in_stock(sku: str, moment: Moment) -> Refusal | None:
     if as_of is not None and as_of + policy.stock_fresh < moment.now:
         if policy.stock_unknown_is == "in_stock":
             return None
-        return Refusal(f"{sku} must be in stock", f"its stock was last told {as_of:%d %b %H:%M}, too long ago", topic=topic)
+        return Refusal(
+            f"{sku} must be in stock", f"its stock was last told {as_of:%d %b %H:%M}, too long ago", topic=topic
+        )
     return None
 
 
@@ -199,7 +212,11 @@ def _order_open(order_id: str, moment: Moment) -> Refusal | None:
     for row in moment.fact("orders") or ():
         if str(row.get("order_id")) == order_id:
             last = row.get("event")
-            return Refusal(f"order {order_id} must be open", f"the last word on it is {last}") if last in ORDERS_CLOSED else None
+            return (
+                Refusal(f"order {order_id} must be open", f"the last word on it is {last}")
+                if last in _ORDERS_CLOSED
+                else None
+            )
     return Refusal(f"order {order_id or '?'} must be open", "no such order is known")
 
 
@@ -232,11 +249,11 @@ _CLAIMS = {
 
 def _contradicted(claim: Claim, moment: Moment) -> Refusal | None:
     """Two messages whose claims cannot both be true never both go out; the one said first stands."""
-    since = moment.now - CONTRADICTION_WINDOW
+    since = moment.now - _CONTRADICTION_WINDOW
     for contact in _contacts(moment):
         if contact.at > since and any(_contradict(claim, said) for said in contact.claims):
             said_at = f"{contact.content or contact.journey} said so on {contact.at:%d %b %H:%M}"
-            return Refusal("it would contradict an earlier message", said_at, contact.at + CONTRADICTION_WINDOW)
+            return Refusal("it would contradict an earlier message", said_at, contact.at + _CONTRADICTION_WINDOW)
     return None
 
 
@@ -255,7 +272,7 @@ def _contacts(moment: Moment) -> Sequence[Contact]:
 
 
 def spread(customer_id: str, width: timedelta) -> timedelta:
-    """This customer's share of a spread: the same for ever, even over all customers."""
+    """A customer's share of a spread: the same for ever, even over all customers."""
     seconds = int(width.total_seconds())
     if seconds <= 0:
         return timedelta(0)

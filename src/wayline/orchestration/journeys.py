@@ -36,9 +36,11 @@ from wayline.domain import (
     EntryRefusal,
     Event,
     Journey,
+    JourneyStep,
     Proposal,
     Propose,
     Receipt,
+    Reentry,
     Wait,
 )
 from wayline.errors import Broken
@@ -47,7 +49,9 @@ from wayline.interpretation.moment import Moment
 __all__ = ["advance", "enroll", "gives_up_at", "hold", "kept", "pend", "proposal", "release", "settle", "with_trigger"]
 
 
-def enroll(journey: Journey, event: Event, moment: Moment, present: Iterable[Enrollment]) -> Enrollment | EntryRefusal | None:
+def enroll(
+    journey: Journey, event: Event, moment: Moment, present: Iterable[Enrollment]
+) -> Enrollment | EntryRefusal | None:
     """Let the customer of this event in, or say why not; None if the journey is not for them at all."""
     trigger = {name: event.properties[name] for name in journey.carries if name in event.properties}
     if journey.where is not None and journey.where.evaluate(moment.within(trigger), moment.now) is not True:
@@ -74,74 +78,81 @@ def _entry_refusal(
     lateness = moment.playbook.policy.lateness
     if event.received_at - event.occurred_at > lateness:
         return f"the event arrived more than {lateness} after it happened"
-    reentry = journey.reentry
-    if reentry.mode == "per" and not key:
-        return f"the event carries no {reentry.key!r}, by which people may enter again"
-    for other in present:
-        if other.journey != journey.name or other.key != key or other.status == "merged":
-            continue
-        match reentry.mode:
-            case "once" | "per":
-                return "already entered, and this journey is entered once" + (f" per {reentry.key}" if key else "")
-            case "after_exit":
-                if other.is_open:
-                    return "still inside"
-            case "after":
-                assert reentry.duration is not None
-                if event.occurred_at - other.entered_at < reentry.duration:
-                    return f"entered less than {reentry.duration} before"
-                if other.is_open:
-                    return "still inside"
-            case _ as never:
-                assert_never(never)
-    return None
+    if journey.reentry.mode == "per" and not key:
+        return f"the event carries no {journey.reentry.key!r}, by which people may enter again"
+    before = (e for e in present if e.journey == journey.name and e.key == key and e.status != "merged")
+    return next(filter(None, (_reentry_refusal(journey.reentry, other, event) for other in before)), None)
+
+
+def _reentry_refusal(reentry: Reentry, other: Enrollment, event: Event) -> str | None:
+    match reentry.mode:
+        case "once":
+            return "already entered, and this journey is entered once"
+        case "per":
+            return f"already entered, and this journey is entered once per {reentry.key}"
+        case "after_exit":
+            return "still inside" if other.is_open else None
+        case "after":
+            assert reentry.duration is not None
+            if event.occurred_at - other.entered_at < reentry.duration:
+                return f"entered less than {reentry.duration} before"
+            return "still inside" if other.is_open else None
+        case _ as never:
+            assert_never(never)
 
 
 def advance(enrollment: Enrollment, journey: Journey, moment: Moment, event: Event | None = None) -> Enrollment:
     """Walk as far as it goes now: to a wait that is not over, a wish, or an end."""
     if not enrollment.is_open:
         return enrollment
-    if event is not None and _counts(event, enrollment, journey):
+    if event is not None and _counts(event, enrollment, journey.exits_match):
         if event.name == journey.goal:
             return _close(enrollment, "converted")
         if event.name in journey.exits_on:
             return _close(enrollment, "exited")
-    now = moment.now
     for _ in range(STEPS_MAX):
-        step = journey.steps[enrollment.step]
-        match step:
-            case End():
-                return _close(enrollment, step.status)
-            case Branch():
-                facts = moment.within(enrollment.trigger)
-                enrollment = _move(enrollment, step.then if step.when.evaluate(facts, now) is True else step.otherwise, now)
-            case Wait():
-                due_at = enrollment.step_entered_at + step.duration
-                if event is not None and event.name in step.until and _counts(event, enrollment, journey, match=False):
-                    enrollment = _move(enrollment, step.until[event.name], now)
-                    event = None  # one event ends one wait
-                elif due_at <= now:
-                    enrollment = _move(enrollment, step.then, now)
-                else:
-                    return enrollment if enrollment.wake_at == due_at else replace(enrollment, wake_at=due_at)
-            case Propose():
-                if enrollment.pending is not None:
-                    return enrollment
-                given_up = gives_up_at(enrollment, step) <= now and enrollment.step_entered_at < now
-                if not given_up and enrollment.attempt < len(step.actions):
-                    return enrollment
-                enrollment = _move(enrollment, step.otherwise, now)
-            case _ as never:
-                assert_never(never)
-    raise Broken(f"journey {journey.name!r} walked {STEPS_MAX} steps in one turn, at {enrollment.step!r}: a loop without a wait")
+        walked = _step(enrollment, journey.steps[enrollment.step], moment, event)
+        if walked.steps_taken == enrollment.steps_taken:
+            return walked
+        enrollment, event = walked, None  # one event ends one wait
+    where = f"journey {journey.name!r}, at step {enrollment.step!r}"
+    raise Broken(f"{where}: {STEPS_MAX} steps walked in one turn, a loop without a wait")
 
 
-def _counts(event: Event, enrollment: Enrollment, journey: Journey, *, match: bool = True) -> bool:
+def _step(enrollment: Enrollment, step: JourneyStep, moment: Moment, event: Event | None) -> Enrollment:
+    """One step onward, or the enrollment where it stays."""
+    now = moment.now
+    match step:
+        case End():
+            return _close(enrollment, step.status)
+        case Branch():
+            is_so = step.when.evaluate(moment.within(enrollment.trigger), now) is True
+            return _move(enrollment, step.then if is_so else step.otherwise, now)
+        case Wait():
+            return _await(enrollment, step, now, event)
+        case Propose():
+            is_over = gives_up_at(enrollment, step) <= now and enrollment.step_entered_at < now
+            if enrollment.pending is None and (is_over or enrollment.attempt >= len(step.actions)):
+                return _move(enrollment, step.otherwise, now)
+            return enrollment
+        case _ as never:
+            assert_never(never)
+
+
+def _await(enrollment: Enrollment, step: Wait, now: datetime, event: Event | None) -> Enrollment:
+    due_at = enrollment.step_entered_at + step.duration
+    if event is not None and event.name in step.until and _counts(event, enrollment):
+        return _move(enrollment, step.until[event.name], now)
+    if due_at <= now:
+        return _move(enrollment, step.then, now)
+    return enrollment if enrollment.wake_at == due_at else replace(enrollment, wake_at=due_at)
+
+
+def _counts(event: Event, enrollment: Enrollment, match: str = "") -> bool:
+    """Whether it happened after this person entered, and is about the same order (or whatever must match)."""
     if event.occurred_at < enrollment.entered_at:
         return False
-    if match and journey.exits_match:
-        return bool(event.properties.get(journey.exits_match) == enrollment.trigger.get(journey.exits_match))
-    return True
+    return not match or bool(event.properties.get(match) == enrollment.trigger.get(match))
 
 
 def gives_up_at(enrollment: Enrollment, step: Propose) -> datetime:
@@ -189,7 +200,9 @@ def pend(enrollment: Enrollment, decision_id: str) -> Enrollment:
     return replace(enrollment, pending=decision_id, wake_at=None, held=None, topics=())
 
 
-def hold(enrollment: Enrollment, until: datetime, *, topics: tuple[str, ...] = (), held: str | None = None) -> Enrollment:
+def hold(
+    enrollment: Enrollment, until: datetime, *, topics: tuple[str, ...] = (), held: str | None = None
+) -> Enrollment:
     """Nothing was allowed: ask again at `until`, or when one of the topics changes."""
     return replace(enrollment, wake_at=until, topics=topics, held=held)
 
@@ -229,8 +242,8 @@ def kept(enrollments: Iterable[Enrollment]) -> tuple[Enrollment, ...]:
         return tuple(newest.values())
     # Those entered per key go first: `once` must be remembered for ever.
     droppable = sorted((e for e in newest.values() if not e.is_open), key=lambda e: (e.key == "", e.entered_at))
-    gone = {id(e) for e in droppable[: len(newest) - ENROLLMENTS_MAX]}
-    return tuple(e for e in newest.values() if id(e) not in gone)
+    gone = {(e.journey, e.key) for e in droppable[: len(newest) - ENROLLMENTS_MAX]}
+    return tuple(e for at, e in newest.items() if at not in gone)
 
 
 def _move(enrollment: Enrollment, step: str, at: datetime) -> Enrollment:

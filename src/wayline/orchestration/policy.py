@@ -40,8 +40,9 @@ from wayline.orchestration.journeys import with_trigger
 __all__ = ["Asked", "Ruling", "Wait", "arm_of", "decide", "decide_again", "recheck", "reserve"]
 
 _IN_STOCK_SHOWN = Claim("in_stock", "shown")
+_NO_PAGE = Refusal("shown when the website asks", "no page is asking now")
 _A_MOMENT = timedelta(seconds=1)
-LOOKED_AT_MAX = 50  # products a choice of what to show looks through
+_LOOKED_AT_MAX = 50  # products a choice of what to show looks through
 
 
 class Asked(Struct, frozen=True):
@@ -76,53 +77,42 @@ class _Judged(Struct):
 
 def decide(proposals: Sequence[Proposal], moment: Moment, asked: Asked) -> Ruling:
     """Choose, by lane: each owed message goes; of all marketing at most one; what a page may show, best first."""
-    decisions: list[tuple[Proposal | None, Decision]] = []
-    waits: list[Wait] = []
-    journeys = moment.playbook.journeys
     if asked.placement is not None:
-        rivals = [p for p in proposals if any(a.lane == "onsite" for a in p.actions)]
-        _contest(rivals, "onsite", moment, asked, decisions, waits)
-        return Ruling(tuple(decisions), tuple(waits))
-    rivals = []
+        return _contest([p for p in proposals if any(a.lane == "onsite" for a in p.actions)], "onsite", moment, asked)
+    rulings: list[Ruling] = []
+    rivals: list[Proposal] = []
     for proposal in proposals:
-        if journeys[proposal.version].lane == "owed":
-            _contest([proposal], "owed", moment, asked, decisions, waits)
+        if moment.playbook.journeys[proposal.version].lane == "owed":
+            rulings.append(_contest([proposal], "owed", moment, asked))
         elif all(action.lane == "onsite" for action in proposal.actions):
             until, topics = _lifts(_Judged(proposal, [], None), moment)
-            waits.append(Wait(proposal, until, topics, ""))
+            rulings.append(Ruling((), (Wait(proposal, until, topics, ""),)))
         else:
             rivals.append(proposal)
-    _contest(rivals, "marketing", moment, asked, decisions, waits)
-    return Ruling(tuple(decisions), tuple(waits))
+    rulings.append(_contest(rivals, "marketing", moment, asked))
+    return Ruling(
+        tuple(decision for ruling in rulings for decision in ruling.decisions),
+        tuple(wait for ruling in rulings for wait in ruling.waits),
+    )
 
 
-def _contest(
-    rivals: Sequence[Proposal],
-    lane: Lane,
-    moment: Moment,
-    asked: Asked,
-    decisions: list[tuple[Proposal | None, Decision]],
-    waits: list[Wait],
-) -> None:
+def _contest(rivals: Sequence[Proposal], lane: Lane, moment: Moment, asked: Asked) -> Ruling:
     """One winner among these, or none; each loser learns until when."""
     if not rivals:
-        return
+        return Ruling((), ())
     moment.reads = {} if asked.placement is None else {"placement": asked.placement}
     judged = [_judge(proposal, lane, moment, asked.placement) for proposal in rivals]
-    standing = [j for j in judged if j.standing is not None]
-    winner = max(standing, key=_order, default=None)
+    winner = max((j for j in judged if j.standing is not None), key=_order, default=None)
     slot_frees = moment.now + moment.playbook.policy.slot
-    for loser in standing:
-        if loser is not winner:
-            assert winner is not None and winner.standing is not None
+    for loser in judged:
+        if winner is not None and loser is not winner and loser.standing is not None:
+            assert winner.standing is not None
             _outrank(loser, winner.standing, slot_frees)
     decision = _record(judged, winner, lane, moment, asked)
     moment.reads = None
-    decisions.append((None if winner is None else winner.proposal, decision))
-    for each in judged:
-        if each is not winner:
-            until, topics = _lifts(each, moment)
-            waits.append(Wait(each.proposal, until, topics, "" if winner else decision.decision_id))
+    held_by = "" if winner else decision.decision_id
+    waits = [Wait(j.proposal, *_lifts(j, moment), held_by) for j in judged if j is not winner]
+    return Ruling(((None if winner is None else winner.proposal, decision),), tuple(waits))
 
 
 def _order(judged: _Judged) -> tuple[float, str, str]:
@@ -145,7 +135,7 @@ def _judge(proposal: Proposal, lane: Lane, moment: Moment, placement: str | None
         if lane == "onsite" and (action.lane != "onsite" or action.placement not in ("", placement)):
             continue
         if lane != "onsite" and action.lane == "onsite":
-            verdicts.append(Verdict(action, "placement", Refusal("shown when the website asks", "no page is asking now")))
+            verdicts.append(Verdict(action, "placement", _NO_PAGE))
             continue
         filled, refused = _filled(action, moment, proposal)
         verdict = refused or _first_refusal(filled, moment)
@@ -196,14 +186,16 @@ def _candidates(shows: str, moment: Moment, proposal: Proposal) -> list[str]:
     if shows == "cart":
         return list(cart_skus(moment))
     if shows == "recent":
-        return list(dict.fromkeys(str(row["sku"]) for row in moment.fact("viewed") or () if row.get("sku")))[:LOOKED_AT_MAX]
+        return list(dict.fromkeys(str(row["sku"]) for row in moment.fact("viewed") or () if row.get("sku")))[
+            :_LOOKED_AT_MAX
+        ]
     if shows == "popular":
         return list(moment.fact("popular"))
     if shows == "trigger":
         trigger = moment.fact(f"trigger:{proposal.journey}:{proposal.key}") or {}
         return [str(trigger["sku"])] if trigger.get("sku") else []
     answer = moment.estimate(shows).value
-    return [ranked.sku for ranked in answer[:LOOKED_AT_MAX]] if isinstance(answer, tuple) else []
+    return [ranked.sku for ranked in answer[:_LOOKED_AT_MAX]] if isinstance(answer, tuple) else []
 
 
 def _score(action: Action, moment: Moment) -> float:
@@ -259,52 +251,72 @@ def arm_of(journey: Journey, moment: Moment) -> tuple[str, dict[str, str], float
     return arm, assignments, treated if arm == "treatment" else 1.0 - treated
 
 
-def _record(judged: Sequence[_Judged], winner: _Judged | None, lane: Lane, moment: Moment, asked: Asked) -> Decision:
-    customer_id = moment.customer.customer_id
+class _Chosen(Struct):
+    """The half of a record that depends on whether anything won."""
+
+    decision_id: str
     action: Action | None = None
-    arm, assignments, probability, key = "treatment", {}, 1.0, ""
-    versions = {"playbook": moment.playbook.version, "policy": moment.playbook.policy.version}
-    if winner is not None:
-        assert winner.standing is not None
-        action, key = winner.standing.action, winner.proposal.key
-        journey = moment.playbook.journeys[winner.proposal.version]
-        arm, assignments, probability = arm_of(journey, moment)
-        versions["journey"] = journey.version
-        content = moment.playbook.content.get(action.content)
-        if content is not None:
-            versions["content"] = content.version
-        decision_id = _digest(customer_id, asked.stimulus, lane, journey.name, key)
-        until = None
-    else:
-        signature = [part for j in judged for part in _signature(j)]
-        decision_id = _digest(customer_id, "hold", lane, *signature)
-        until = min(_lifts(j, moment)[0] for j in judged)
+    key: str = ""
+    arm: str = "treatment"
+    assignments: dict[str, str] = {}
+    probability: float = 1.0
+    versions: dict[str, str] = {}
+    until: datetime | None = None
+
+
+def _record(judged: Sequence[_Judged], winner: _Judged | None, lane: Lane, moment: Moment, asked: Asked) -> Decision:
+    chosen = _held(judged, lane, moment) if winner is None else _won(winner, lane, moment, asked)
     reads = moment.reads or {}
     return Decision(
-        decision_id=decision_id,
-        customer_id=customer_id,
+        decision_id=chosen.decision_id,
+        customer_id=moment.customer.customer_id,
         decided_at=moment.now,
         lane=lane,
         stimulus=asked.stimulus,
-        action=action,
-        key=key,
-        probability=probability,
-        arm=arm,
-        assignments=assignments,
+        action=chosen.action,
+        key=chosen.key,
+        probability=chosen.probability,
+        arm=chosen.arm,
+        assignments=chosen.assignments,
         considered=tuple(verdict for j in judged for verdict in j.verdicts),
         proposals=tuple(replace(j.proposal, actions=()) for j in judged),
         facts={name: recordable(value) for name, value in reads.items() if not isinstance(value, Estimate)},
         estimates={name[9:]: value for name, value in reads.items() if isinstance(value, Estimate)},
-        versions=versions,
+        versions={"playbook": moment.playbook.version, "policy": moment.playbook.policy.version} | chosen.versions,
         position=asked.position,
-        until=until,
+        until=chosen.until,
     )
+
+
+def _won(winner: _Judged, lane: Lane, moment: Moment, asked: Asked) -> _Chosen:
+    assert winner.standing is not None
+    action = winner.standing.action
+    journey = moment.playbook.journeys[winner.proposal.version]
+    arm, assignments, probability = arm_of(journey, moment)
+    content = moment.playbook.content.get(action.content)
+    versions = {"journey": journey.version} | ({"content": content.version} if content else {})
+    key = winner.proposal.key
+    decision_id = _digest(moment.customer.customer_id, asked.stimulus, lane, journey.name, key)
+    return _Chosen(decision_id, action, key, arm, assignments, probability, versions)
+
+
+def _held(judged: Sequence[_Judged], lane: Lane, moment: Moment) -> _Chosen:
+    signature = [part for j in judged for part in _signature(j)]
+    decision_id = _digest(moment.customer.customer_id, "hold", lane, *signature)
+    return _Chosen(decision_id, until=min(_lifts(j, moment)[0] for j in judged))
 
 
 def _signature(judged: _Judged) -> list[str]:
     """What makes a hold the same hold: the same wish, refused by the same rules."""
     wish = judged.proposal
-    return [wish.journey, wish.key, wish.step, str(wish.attempt), wish.since.isoformat(), *(v.gate or "" for v in judged.verdicts)]
+    return [
+        wish.journey,
+        wish.key,
+        wish.step,
+        str(wish.attempt),
+        wish.since.isoformat(),
+        *(v.gate or "" for v in judged.verdicts),
+    ]
 
 
 def recheck(decision: Decision, moment: Moment) -> Verdict | None:
@@ -326,9 +338,15 @@ def _same_mailbox(decision: Decision, moment: Moment) -> Verdict | None:
         return None
     window = moment.playbook.policy.repeat_window
     for contact in moment.fact(f"mailbox.{action.channel}") or ():
-        if contact.content == action.content and contact.at + window > moment.now and contact.decision_id != decision.decision_id:
+        if (
+            contact.content == action.content
+            and contact.at + window > moment.now
+            and contact.decision_id != decision.decision_id
+        ):
             found = f"{contact.content} on {contact.at:%d %b %H:%M}"
-            refusal = Refusal("this mailbox had the same message, for somebody who shares it", found, contact.at + window)
+            refusal = Refusal(
+                "this mailbox had the same message, for somebody who shares it", found, contact.at + window
+            )
             return Verdict(action, "mailbox", refusal)
     return None
 
@@ -366,16 +384,18 @@ def decide_again(decision: Decision, playbook: Playbook, world: World) -> Decisi
     proposals = [_recalled(p, decision.facts, playbook) for p in decision.proposals]
     placement = decision.facts.get("placement") if decision.lane == "onsite" else None
     asked = Asked(decision.stimulus, decision.position, placement)
-    decisions: list[tuple[Proposal | None, Decision]] = []
-    _contest(proposals, decision.lane, moment, asked, decisions, [])
-    return replace(decisions[0][1], count=decision.count)
+    ((_, again),) = _contest(proposals, decision.lane, moment, asked).decisions
+    # How often a hold was repeated, and until when, is bookkeeping that goes on after it was decided.
+    return replace(again, count=decision.count, until=decision.until) if again.action is None else again
 
 
 def _recalled(wish: Proposal, facts: Mapping[str, Any], playbook: Playbook) -> Proposal:
     journey = playbook.journeys.get(wish.version)
     step = journey.steps.get(wish.step) if journey else None
     if not isinstance(step, Propose):
-        raise Broken(f"journey {wish.journey!r} version {wish.version} has no proposing step {wish.step!r} in this playbook")
+        raise Broken(
+            f"journey {wish.journey!r} version {wish.version} has no proposing step {wish.step!r} in this playbook"
+        )
     trigger = facts.get(f"trigger:{wish.journey}:{wish.key}") or {}
     return replace(wish, actions=with_trigger(step.actions[wish.attempt :], trigger))
 

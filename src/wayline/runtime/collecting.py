@@ -42,7 +42,7 @@ class Collector:
         fires: bool = True,
         trusted: bool = True,
     ) -> Collected:
-        """Store what can be used and keep what cannot, with its reason. Raises StoreUnavailable, and then nothing is acknowledged."""
+        """Store what can be used, keep what cannot with its reason. StoreUnavailable: nothing is acknowledged."""
         verdicts = parse_batch(
             items,
             source=source,

@@ -25,7 +25,6 @@ from wayline.domain import (
     Event,
     Identifier,
     Playbook,
-    Refusal,
     SetAside,
     Stimulus,
     Turn,
@@ -34,7 +33,7 @@ from wayline.domain import (
 )
 from wayline.engine import Model
 from wayline.interpretation import customers
-from wayline.observation import catalog, identity
+from wayline.observation import catalog
 from wayline.orchestration.gates import spread
 from wayline.runtime.handover import Outbox, Rendering
 from wayline.store import Batch, Delivery, Log, State, Vault
@@ -43,7 +42,7 @@ __all__ = ["Embedded", "Limits", "Progress"]
 
 _log = structlog.get_logger()
 
-FLOOR = "checkpoint_floor"
+_FLOOR = "checkpoint_floor"
 """Note: log position up to which every memory is checkpointed."""
 
 
@@ -233,7 +232,13 @@ class Embedded:
         position = stimulus.position if isinstance(stimulus, Event) else self.position
         reason = f"{type(error).__name__}: {error}"
         batch.set_aside.append(SetAside(position, customer_id, reason, world.now))
-        _log.error("turn set aside", position=position, customer_id=customer_id, stimulus=type(stimulus).__name__, reason=reason)
+        _log.error(
+            "turn set aside",
+            position=position,
+            customer_id=customer_id,
+            stimulus=type(stimulus).__name__,
+            reason=reason,
+        )
         if isinstance(stimulus, Wake):
             # Woken again in a while rather than at once for ever.
             customer = self.customer(customer_id)
@@ -253,13 +258,8 @@ class Embedded:
         if customer.memory is not before.memory:
             self.dirty.add(customer_id)
         if customer.standing is not before.standing:
-            batch.standings[customer_id] = customer.standing
-            topics = {topic for e in customer.standing.enrollments if e.is_open for topic in e.topics}
-            if topics or any(e.topics for e in before.standing.enrollments):
-                batch.topics[customer_id] = tuple(sorted(topics))
+            self._stand(customer, before, batch)
         self.customers[customer_id] = customer
-        if not turn.decisions and not turn.holds and not turn.refused_entries and not turn.addresses:
-            return
         for decision in turn.decisions:
             batch.decisions.append(decision)
             if decision.action is not None and decision.lane != "onsite":
@@ -273,6 +273,12 @@ class Embedded:
         for address in turn.addresses:
             self._addresses[address.channel, address.key] = address
             batch.addresses.append(address)
+
+    def _stand(self, customer: Customer, before: Customer, batch: Batch) -> None:
+        batch.standings[customer.customer_id] = customer.standing
+        topics = {topic for e in customer.standing.enrollments if e.is_open for topic in e.topics}
+        if topics or any(e.topics for e in before.standing.enrollments):
+            batch.topics[customer.customer_id] = tuple(sorted(topics))
 
     def _row(self, decision: Decision, now: datetime) -> Delivery:
         action = decision.action
@@ -336,7 +342,7 @@ class Embedded:
 
     def checkpoint(self) -> None:
         """Write every changed memory back, so that a restart folds from here."""
-        batch = Batch(notes={FLOOR: str(self.position).encode()})
+        batch = Batch(notes={_FLOOR: str(self.position).encode()})
         batch.checkpoints = {customer_id: self.customers[customer_id].memory for customer_id in self.dirty}
         self.state.commit(batch)
         self.dirty.clear()
@@ -359,7 +365,7 @@ class Embedded:
 
     def _recover(self) -> None:
         """Fold again what happened between the last checkpoint and the last committed turn."""
-        floor = int(self.state.note(FLOOR) or b"0")
+        floor = int(self.state.note(_FLOOR) or b"0")
         while floor < self.position:
             events = self.log.read(floor, min(self.limits.events_max, self.position - floor))
             if not events:

@@ -31,8 +31,8 @@ __all__ = ["Outbox", "Rendering"]
 
 _log = structlog.get_logger()
 
-LEASE = timedelta(minutes=5)
-ATTEMPTS_MAX = 8  # then a message that is put off again and again is refused for good
+_LEASE = timedelta(minutes=5)
+_ATTEMPTS_MAX = 8  # then a message that is put off again and again is refused for good
 
 
 class Rendering(Struct):
@@ -66,7 +66,9 @@ class Rendering(Struct):
         kind = ADDRESS_KINDS.get(action.channel)
         to = str(personal.get(kind, "")) if kind else customer.customer_id
         if not to and decision.delivers:
-            return Refusal(f"address: the {action.channel} address must be in the vault", "it is not there, or was erased")
+            return Refusal(
+                f"address: the {action.channel} address must be in the vault", "it is not there, or was erased"
+            )
         return Message(
             decision_id=decision.decision_id,
             channel=action.channel,
@@ -86,7 +88,13 @@ class Rendering(Struct):
 
     def _shown(self, sku: str) -> dict[str, Any]:
         product = self.shelf.product(sku) or Product(sku)
-        return {"sku": sku, "name": product.name, "price": product.price, "url": product.url, "category": product.category}
+        return {
+            "sku": sku,
+            "name": product.name,
+            "price": product.price,
+            "url": product.url,
+            "category": product.category,
+        }
 
 
 class Outbox:
@@ -113,12 +121,14 @@ class Outbox:
         """Rows that a process died over: offered again where that is safe or owed, else called unclear."""
         owner = self.owner
         # One process owns the folder, so at start every row in `attempting` is an orphan, whatever its lease says.
-        orphans = owner.state.outbox("attempting", now + LEASE * 2, 1_000_000)
+        orphans = owner.state.outbox("attempting", now + _LEASE * 2, 1_000_000)
         again, unclear = [], []
         for row in orphans:
             decision = self._decision(row)
             channel = self.channels.get(row.channel)
-            repeatable = not row.delivers or (channel is not None and channel.promise == "repeatable") or row.lane == "owed"
+            repeatable = (
+                not row.delivers or (channel is not None and channel.promise == "repeatable") or row.lane == "owed"
+            )
             (again if repeatable else unclear).append((row, decision))
         lost = Receipt("unknown", now, "the process ended between the call and its answer")
         self._settle([(row, decision, lost) for row, decision in unclear], now)
@@ -140,7 +150,7 @@ class Outbox:
                 batch.deliveries.append(replace(row, state="refused", settled_at=now, detail=detail))
                 owner.decided.pop(row.decision_id, None)
             else:
-                claimed = replace(row, state="attempting", attempts=row.attempts + 1, lease_until=now + LEASE)
+                claimed = replace(row, state="attempting", attempts=row.attempts + 1, lease_until=now + _LEASE)
                 batch.deliveries.append(claimed)
                 leaving.append((claimed, decision))
         owner.state.commit(batch)
@@ -156,7 +166,9 @@ class Outbox:
         channel = self.channels.get(row.channel)
         if channel is None:
             known = ", ".join(sorted(self.channels)) or "none"
-            return Receipt("refused", now, f"no channel {row.channel!r} is set up here (set up: {known}); see wayline.toml")
+            return Receipt(
+                "refused", now, f"no channel {row.channel!r} is set up here (set up: {known}); see wayline.toml"
+            )
         return channel.deliver(message, row.decision_id)
 
     def _settle(self, receipts: Sequence[tuple[Delivery, Decision, Receipt]], now: datetime) -> None:
@@ -166,8 +178,10 @@ class Outbox:
         batch = Batch()
         world = owner.world(now)
         for row, decision, receipt in receipts:
-            if receipt.outcome == "refused" and receipt.retry_at is not None and row.attempts < ATTEMPTS_MAX:
-                batch.deliveries.append(replace(row, state="pending", due_at=receipt.retry_at, lease_until=None, detail=receipt.detail))
+            if receipt.outcome == "refused" and receipt.retry_at is not None and row.attempts < _ATTEMPTS_MAX:
+                batch.deliveries.append(
+                    replace(row, state="pending", due_at=receipt.retry_at, lease_until=None, detail=receipt.detail)
+                )
                 continue
             state: DeliveryState = receipt.outcome
             customer = owner.customer(owner.state.survivor(row.customer_id))

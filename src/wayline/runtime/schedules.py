@@ -1,16 +1,16 @@
-"""Schedules: internal events for everybody in an audience, written to the log like any other, with deterministic ids."""
+"""Schedules: internal events for everybody in an audience, with deterministic ids, in the log like any other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from wayline.domain import Customer, Event, Identifier, Schedule, World
 from wayline.governance.consent import zone_of
 from wayline.interpretation.moment import Moment
 from wayline.runtime.embedded import Embedded
 
-__all__ = ["INTERNAL", "Schedules", "due_between"]
+__all__ = ["CUSTOMER", "INTERNAL", "Schedules", "due_between"]
 
 INTERNAL = "wayline"
 """Source of the events the engine writes itself."""
@@ -28,7 +28,7 @@ def due_between(schedule: Schedule, after: datetime, until: datetime, zone: str)
     if start > day:
         day += every * ((start - day) // every)
     while True:
-        instant = datetime.combine(day, schedule.at, tzinfo=where).astimezone(timezone.utc)
+        instant = datetime.combine(day, schedule.at, tzinfo=where).astimezone(UTC)
         if instant > until:
             return
         if instant > after:
@@ -47,7 +47,7 @@ class Schedules:
         self.until = datetime.fromisoformat(stored.decode()) if stored else None
 
     def events(self, now: datetime) -> list[Event]:
-        """The internal events that became due up to now; offered again after a crash they are duplicates of themselves."""
+        """The internal events due up to now; offered again after a crash, they are duplicates of themselves."""
         after, self.until = self.until, now
         if after is None:
             return []  # a schedule starts with the engine; it does not make up for the time before
