@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -79,21 +80,15 @@ def decide(proposals: Sequence[Proposal], moment: Moment, asked: Asked) -> Rulin
     """Choose, by lane: each owed message goes; of all marketing at most one; what a page may show, best first."""
     if asked.placement is not None:
         return _contest([p for p in proposals if any(a.lane == "onsite" for a in p.actions)], "onsite", moment, asked)
-    rulings: list[Ruling] = []
-    rivals: list[Proposal] = []
-    for proposal in proposals:
-        if moment.playbook.journeys[proposal.version].lane == "owed":
-            rulings.append(_contest([proposal], "owed", moment, asked))
-        elif all(action.lane == "onsite" for action in proposal.actions):
-            until, topics = _lifts(_Judged(proposal, [], None), moment)
-            rulings.append(Ruling((), (Wait(proposal, until, topics, ""),)))
-        else:
-            rivals.append(proposal)
-    rulings.append(_contest(rivals, "marketing", moment, asked))
-    return Ruling(
-        tuple(decision for ruling in rulings for decision in ruling.decisions),
-        tuple(wait for ruling in rulings for wait in ruling.waits),
-    )
+    owed = [p for p in proposals if moment.playbook.journeys[p.version].lane == "owed"]
+    for_pages = [p for p in proposals if p not in owed and all(a.lane == "onsite" for a in p.actions)]
+    rivals = [p for p in proposals if p not in owed and p not in for_pages]
+    rulings = [
+        *(_contest([proposal], "owed", moment, asked) for proposal in owed),
+        Ruling((), tuple(Wait(p, *_lifts(_Judged(p, [], None), moment), "") for p in for_pages)),
+        _contest(rivals, "marketing", moment, asked),
+    ]
+    return Ruling(tuple(chain(*(r.decisions for r in rulings))), tuple(chain(*(r.waits for r in rulings))))
 
 
 def _contest(rivals: Sequence[Proposal], lane: Lane, moment: Moment, asked: Asked) -> Ruling:
