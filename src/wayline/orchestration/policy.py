@@ -80,15 +80,22 @@ def decide(proposals: Sequence[Proposal], moment: Moment, asked: Asked) -> Rulin
     """Choose, by lane: each owed message goes; of all marketing at most one; what a page may show, best first."""
     if asked.placement is not None:
         return _contest([p for p in proposals if any(a.lane == "onsite" for a in p.actions)], "onsite", moment, asked)
-    owed = [p for p in proposals if moment.playbook.journeys[p.version].lane == "owed"]
-    for_pages = [p for p in proposals if p not in owed and all(a.lane == "onsite" for a in p.actions)]
-    rivals = [p for p in proposals if p not in owed and p not in for_pages]
-    rulings = [
-        *(_contest([proposal], "owed", moment, asked) for proposal in owed),
-        Ruling((), tuple(Wait(p, *_lifts(_Judged(p, [], None), moment), "") for p in for_pages)),
-        _contest(rivals, "marketing", moment, asked),
-    ]
-    return Ruling(tuple(chain(*(r.decisions for r in rulings))), tuple(chain(*(r.waits for r in rulings))))
+    by_lane: dict[Lane, list[Proposal]] = {"owed": [], "onsite": [], "marketing": []}
+    for proposal in proposals:
+        by_lane[_lane(proposal, moment)].append(proposal)
+    rulings = [_contest([proposal], "owed", moment, asked) for proposal in by_lane["owed"]]
+    rulings.append(_contest(by_lane["marketing"], "marketing", moment, asked))
+    for_pages = tuple(Wait(p, *_lifts(_Judged(p, [], None), moment), "") for p in by_lane["onsite"])
+    return Ruling(
+        tuple(chain(*(ruling.decisions for ruling in rulings))),
+        (*chain(*(ruling.waits for ruling in rulings)), *for_pages),
+    )
+
+
+def _lane(proposal: Proposal, moment: Moment) -> Lane:
+    if moment.playbook.journeys[proposal.version].lane == "owed":
+        return "owed"
+    return "onsite" if all(action.lane == "onsite" for action in proposal.actions) else "marketing"
 
 
 def _contest(rivals: Sequence[Proposal], lane: Lane, moment: Moment, asked: Asked) -> Ruling:
