@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import IO
 
 VERBS = ("EHLO", "MAIL", "RCPT", "DATA", "RSET", "QUIT")
 POLITE = {
@@ -28,8 +30,9 @@ class RudeServer:
     A step whose script is a list follows it over the connections and messages, then repeats its last.
     """
 
-    def __init__(self, **script: str | list[str]) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None, **script: str | list[str]) -> None:
         self.taken: list[bytes] = []
+        self._context = context
         self.connections = 0
         self._script: Mapping[str, str | list[str]] = POLITE | script
         self._turn: dict[str, int] = {}
@@ -72,10 +75,16 @@ class RudeServer:
             except (OSError, StopIteration):
                 return
 
-    def _converse(self, peer: socket.socket, lines: socket.SocketIO) -> None:
-        self._say(peer, "connect")
+    def _converse(self, peer: socket.socket, lines: IO[bytes], *, greets: bool = True) -> None:
+        if greets:
+            self._say(peer, "connect")
         while line := lines.readline():
             verb = line[:4].decode("ascii", "replace").upper()
+            if verb == "STAR" and self._context is not None:
+                peer.sendall(b"220 go on\r\n")
+                with self._context.wrap_socket(peer, server_side=True) as private, private.makefile("rb") as more:
+                    self._converse(private, more, greets=False)
+                return
             self._say(peer, verb if verb in VERBS else "EHLO")
             if verb == "DATA" and self._last.startswith("354"):
                 body = b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import gc
 import ipaddress
 import socket
 import ssl
@@ -371,8 +372,8 @@ def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
     return context, vouches
 
 
-def private_server(folder: Path, name: str = "127.0.0.1", **options: Any) -> tuple[Controller, Inbox, str]:
-    context, vouches = certificate(folder, name)
+def private_server(folder: Path, **options: Any) -> tuple[Controller, Inbox, str]:
+    context, vouches = certificate(folder, "127.0.0.1")
     box = Inbox()
     known = {b"shop": b"secret"}
 
@@ -385,6 +386,8 @@ def private_server(folder: Path, name: str = "127.0.0.1", **options: Any) -> tup
     return controller, box, str(vouches)
 
 
+# aiosmtpd leaves the transport below TLS to the garbage collector: its leak is collected here, and is not ours.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_login_goes_over_starttls_only(tmp_path: Path) -> None:
     controller, box, vouches = private_server(tmp_path, require_starttls=True, auth_required=True)
     try:
@@ -394,20 +397,26 @@ def test_login_goes_over_starttls_only(tmp_path: Path) -> None:
         open_ = channel(controller.port).deliver(message(), "d3")
     finally:
         controller.stop()
+        gc.collect()
     assert good.outcome == "sent" and len(box.mails) == 1
     assert (bad.outcome, bad.retry_at) == ("refused", NOW + SETTING) and "login" in bad.detail
     assert (open_.outcome, open_.retry_at) == ("refused", NOW + SETTING)
 
 
-@pytest.mark.parametrize("name, trusted", [("other.example", True), ("127.0.0.1", False)])
-def test_a_certificate_of_another_name_or_authority_is_not_talked_to(tmp_path: Path, name: str, trusted: bool) -> None:
-    controller, box, vouches = private_server(tmp_path, name)
-    try:
-        sender = channel(controller.port, security="starttls", ca_file=vouches if trusted else "")
+@pytest.mark.parametrize(
+    "name, trusted, outcome",
+    [("127.0.0.1", True, "sent"), ("other.example", True, "refused"), ("127.0.0.1", False, "refused")],
+)
+def test_a_certificate_of_another_name_or_authority_is_not_talked_to(
+    tmp_path: Path, name: str, trusted: bool, outcome: str
+) -> None:
+    context, vouches = certificate(tmp_path, name)
+    with RudeServer(context, EHLO="250-loopback\r\n250 STARTTLS") as rude:
+        sender = channel(rude.port, security="starttls", ca_file=str(vouches) if trusted else "")
         receipt = sender.deliver(message(), "d1")
-    finally:
-        controller.stop()
-    assert (receipt.outcome, receipt.retry_at, box.mails) == ("refused", NOW + SETTING, [])
+        sender.close()
+    again = NOW + SETTING if outcome == "refused" else None
+    assert (receipt.outcome, receipt.retry_at, len(rude.taken)) == (outcome, again, outcome == "sent"), receipt.detail
 
 
 def test_a_server_without_starttls_is_not_talked_to_in_the_clear(inbox: tuple[Inbox, int]) -> None:
