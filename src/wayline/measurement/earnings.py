@@ -80,26 +80,32 @@ class _Sale(Struct):
 
 def earnings(rows: Iterable[tuple[str, Event]], terms: Terms) -> Earnings:
     """Fold (customer_id, event) rows of `ORDER_EVENTS`, in the order of the log, to what each order earned."""
-    sales: dict[str, _Sale] = {}
-    for customer_id, event in rows:
-        order_id = str(event.properties.get("order_id") or "")
-        if order_id:
-            _tell(sales.setdefault(order_id, _Sale()), customer_id, event)
-        elif event.name in _PLACED:
-            _tell(sales.setdefault(f"{event.source}/{event.event_id}", _Sale()), customer_id, event)
-    placed = {order_id: sale for order_id, sale in sales.items() if sale.at is not None}
+    placed = {order_id: sale for order_id, sale in _told(rows).items() if sale.at is not None}
     lowest = _lowest(placed.values(), terms.prices)
-    absurd = {order_id for order_id, sale in placed.items() if _is_absurd(sale, lowest)}
-    counted = {order_id: sale for order_id, sale in placed.items() if order_id not in absurd and sale.customer_id}
+    absurd = sorted(order_id for order_id, sale in placed.items() if _is_absurd(sale, lowest))
+    sources = {placed[order_id].source for order_id in absurd}
+    counted = {key: sale for key, sale in placed.items() if sale.customer_id and not _is_absurd(sale, lowest)}
     basis = _basis(counted.values(), terms)
     return Earnings(
         orders=tuple(_order(order_id, sale, terms, basis) for order_id, sale in counted.items()),
         basis=basis,
         cancelled=sum(sale.is_void for sale in counted.values()),
         with_returns=sum(bool(sale.returns or sale.refunded) for sale in counted.values()),
-        absurd=tuple(sorted(absurd)),
-        absurd_sources=tuple(sorted({placed[order_id].source for order_id in absurd})),
+        absurd=tuple(absurd),
+        absurd_sources=tuple(sorted(sources)),
     )
+
+
+def _told(rows: Iterable[tuple[str, Event]]) -> dict[str, _Sale]:
+    """Everything told of each order; a purchase without an order id is one by its own event."""
+    sales: dict[str, _Sale] = {}
+    for customer_id, event in rows:
+        order_id = str(event.properties.get("order_id") or "")
+        if not order_id and event.name in _PLACED:
+            order_id = f"{event.source}/{event.event_id}"
+        if order_id:
+            _tell(sales.setdefault(order_id, _Sale()), customer_id, event)
+    return sales
 
 
 def _tell(sale: _Sale, customer_id: str, event: Event) -> None:

@@ -30,8 +30,8 @@ __all__ = ["TUNED_FOR", "Effect", "NotEnough", "always_valid", "difference", "li
 TUNED_FOR = 5000
 """People at which the always-valid interval is tightest; it is right at every size."""
 
-POWER = 0.8
-PEOPLE_MAX = 10**9
+_POWER = 0.8
+_PEOPLE_MAX = 10**9
 
 
 class NotEnough(Struct, frozen=True):
@@ -124,14 +124,14 @@ def people_needed(gap: float, variances: tuple[float, float], share_control: flo
     one = variances[0] / share_control + variances[1] / (1 - share_control)
     if one <= 0:
         return None
-    rho2, reach = _rho2(TUNED_FOR, 0.05), NormalDist().inv_cdf(POWER)
+    rho2, reach = _rho2(TUNED_FOR, 0.05), NormalDist().inv_cdf(_POWER)
 
     def shows(people: int) -> bool:
         return _sequence_half_width(one, people, rho2, 0.05) + reach * math.sqrt(one / people) <= abs(gap)
 
-    if not shows(PEOPLE_MAX):
+    if not shows(_PEOPLE_MAX):
         return None
-    low, high = 1, PEOPLE_MAX
+    low, high = 1, _PEOPLE_MAX
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if shows(middle) else (middle + 1, high)

@@ -29,7 +29,7 @@ ARM_MIN = 100
 WORTH = 0.1
 """The smallest change worth acting on, as a share of what a person brings without the journey."""
 
-WEEKS_MAX = 520
+_WEEKS_MAX = 520
 
 _DECIMALS = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "ISK": 0, "KWD": 3, "BHD": 3, "TND": 3, "OMR": 3, "JOD": 3}
 
@@ -132,7 +132,7 @@ def _weeks(case: _Case, share_control: float) -> int | None:
     least = math.ceil(ARM_MIN / min(share_control, 1 - share_control))
     rest = max(need, least) - seen.control_count - seen.treatment_count
     weeks = max(1, math.ceil(rest / case.daily / 7))
-    return weeks if weeks <= WEEKS_MAX else None
+    return weeks if weeks <= _WEEKS_MAX else None
 
 
 def _result(opening: str, case: _Case) -> str:
