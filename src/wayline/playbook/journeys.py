@@ -327,8 +327,8 @@ def _step(kind: str, step: Section, journey: Section, known: Known) -> JourneySt
 
 
 def _until_nodes(step: Section) -> Iterator[tuple[str, Node]]:
-    node = step.at("until")
-    for event, line in node.keys.items():
+    keys = step.at("until").keys if "until" in step.nodes else {}
+    for event, line in keys.items():
         yield event, Node(event, line)
 
 
