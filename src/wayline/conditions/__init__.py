@@ -13,9 +13,10 @@ are whole microseconds, a day is 24 hours, and an instant without a zone is unkn
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from wayline.conditions.amounts import in_minor_units
 from wayline.conditions.answers import Answer, Facts, Moving, answer, crossings, moving
 from wayline.conditions.dialects import DIALECTS, compiled
 from wayline.conditions.reading import ConditionError, read
@@ -26,17 +27,21 @@ __all__ = ["Condition", "ConditionError", "parse"]
 
 
 class Condition:
-    """A compiled condition: immutable, equal and hashable by its text."""
+    """A compiled condition: immutable, equal and hashable by its text and the amounts in it."""
 
-    __slots__ = ("_answer", "_moving", "_tree", "names", "text")
+    __slots__ = ("_answer", "_moving", "_tree", "amounts", "names", "text")
 
     text: str
     names: frozenset[str]
     """The dotted names it reads; `now` is among them where the answer depends on time."""
 
-    def __init__(self, text: str, tree: Node) -> None:
+    amounts: tuple[tuple[str, int], ...]
+    """The names in it that hold money in minor units, with the digits behind the point."""
+
+    def __init__(self, text: str, tree: Node, amounts: tuple[tuple[str, int], ...] = ()) -> None:
         for name, value in (
             ("text", text),
+            ("amounts", amounts),
             ("names", frozenset(names_in(tree))),
             ("_tree", tree),
             ("_answer", answer(tree)),
@@ -55,16 +60,16 @@ class Condition:
         raise AttributeError(f"a condition never changes: cannot delete {name!r}")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Condition) and self.text == other.text
+        return isinstance(other, Condition) and (self.text, self.amounts) == (other.text, other.amounts)
 
     def __hash__(self) -> int:
-        return hash(self.text)
+        return hash((self.text, self.amounts))
 
     def __repr__(self) -> str:
         return f"Condition({self.text!r})"
 
-    def __reduce__(self) -> tuple[Callable[[str], Condition], tuple[str]]:
-        return parse, (self.text,)
+    def __reduce__(self) -> tuple[Callable[[str, Mapping[str, int]], Condition], tuple[str, Mapping[str, int]]]:
+        return parse, (self.text, dict(self.amounts))
 
     def evaluate(self, facts: Facts, now: datetime) -> bool | None:
         """True, False, or None for unknown."""
@@ -89,7 +94,12 @@ class Condition:
         return tuple(dict.fromkeys(reasons(self._tree, facts, now)))
 
 
-def parse(text: str) -> Condition:
-    """Compile one condition, once; raise `ConditionError` with the column and the way out."""
+def parse(text: str, amounts: Mapping[str, int] | None = None) -> Condition:
+    """Compile one condition, once; raise `ConditionError` with the column and the way out.
+
+    `amounts` are the names that hold money in minor units, with the digits behind the point: a number that is compared
+    with one of them is read as people write money, so `cart_value >= 20` means 20.00.
+    """
     tree = read(text)
-    return Condition(text.strip(), tree)
+    used = tuple(sorted((name, digits) for name, digits in (amounts or {}).items() if name in set(names_in(tree))))
+    return Condition(text.strip(), in_minor_units(tree, dict(used)) if used else tree, used)

@@ -93,7 +93,9 @@ def _with_value(value: Value, facts: Facts, now: datetime) -> str:
 
 
 def _found(value: Value, facts: Facts, now: datetime) -> str:
-    return spoken(facts(value.name) if isinstance(value, Name) else read_value(value)(facts, now))
+    if isinstance(value, Name):
+        return spoken(facts(value.name), value.digits)
+    return spoken(read_value(value)(facts, now))
 
 
 def _unknown(sides: tuple[Value, ...], facts: Facts, now: datetime) -> str:

@@ -24,12 +24,16 @@ class Literal(Struct, frozen=True):
     """A value written out: number, text, truth, duration, instant, or NULL."""
 
     value: Plain
+    digits: int = 0
+    """Of an amount in minor units: how many of its digits stand behind the point."""
 
 
 class Name(Struct, frozen=True):
     """A fact, by its dotted name."""
 
     name: str
+    digits: int = 0
+    """Of an amount: how many of its digits stand behind the point."""
 
 
 class Now(Struct, frozen=True):
@@ -181,14 +185,16 @@ def words(value: Value) -> str:
             return "now"
         case Sum(left=left, sign=sign, right=right):
             return f"{words(left)} {sign} {words(right)}"
-        case Literal(value=found):
-            return spoken(found)
+        case Literal(value=found, digits=digits):
+            return spoken(found, digits)
         case _:
             assert_never(value)
 
 
-def spoken(found: object) -> str:
+def spoken(found: object, digits: int = 0) -> str:
     """How a value found among the facts is said: one line, and no longer than it helps."""
+    if digits and isinstance(found, int | float) and not isinstance(found, bool):
+        return f"{found / 10**digits:.{digits}f}"
     match found:
         case None:
             return "NULL"
