@@ -27,8 +27,9 @@ from msgspec.structs import replace
 
 from wayline.domain import Content, Facet, Journey, Playbook, Policy, Schedule
 from wayline.errors import AuthorError, Problem
+from wayline.observation.money import EXPONENTS
 from wayline.playbook.contents import CONTENT, read_content
-from wayline.playbook.facets import FACETS, QUESTIONS, read_facets, read_questions
+from wayline.playbook.facets import FACETS, MONEY, QUESTIONS, amounts_among, read_facets, read_questions
 from wayline.playbook.grammar import Shape
 from wayline.playbook.journeys import JOURNEY, read_journey
 from wayline.playbook.names import Known
@@ -145,15 +146,23 @@ def _compiled(trees: Mapping[str, Node], findings: Findings) -> Playbook:
         languages=shop.languages,
         shop=_shop_values(shop),
     )
+    digits = EXPONENTS[shop.currency]
     if named := _named(trees, "facets", findings):
-        known = replace(known, facets=read_facets(*named, known))
+        place = replace(named[1], amounts=dict.fromkeys(MONEY, digits))
+        known = replace(known, facets=read_facets(named[0], place, known))
+    amounts = dict.fromkeys((*amounts_among(known.facets), *(f"trigger.{name}" for name in MONEY)), digits)
     if named := _named(trees, "questions", findings):
         known = replace(known, questions=read_questions(*named, known.facets, frozenset()))
     known = replace(known, content=_contents(trees, known, findings))
-    policy, budgets = _policy(trees, known, shop, findings)
+    policy, budgets = _policy(trees, known, shop, Place("policy.yaml", findings, amounts))
     known = replace(known, budgets=budgets)
-    read = [read_journey(tree, place, known, version) for tree, place, version in _under(trees, "journeys", findings)]
-    return _assembled(trees, {journey.name: journey for journey in read}, known, policy, shop)
+    read = [
+        read_journey(tree, replace(place, amounts=amounts), known, version)
+        for tree, place, version in _under(trees, "journeys", findings)
+    ]
+    schedules = read_schedules(shop.schedules, known, amounts)
+    playbook = _assembled(trees, {journey.name: journey for journey in read}, known, shop)
+    return replace(playbook, policy=policy, schedules=schedules)
 
 
 def _shop_values(shop: ShopSettings) -> dict[str, object]:
@@ -169,35 +178,26 @@ def _contents(trees: Mapping[str, Node], known: Known, findings: Findings) -> di
     return contents
 
 
-def _policy(
-    trees: Mapping[str, Node], known: Known, shop: ShopSettings, findings: Findings
-) -> tuple[Policy, dict[str, int]]:
-    named = _named(trees, "policy", findings)
+def _policy(trees: Mapping[str, Node], known: Known, shop: ShopSettings, place: Place) -> tuple[Policy, dict[str, int]]:
+    named = _named(trees, "policy", place.findings)
     if named is None:
         return Policy(zone=shop.zone, version="none"), {}
-    tree, place = named
-    budgets = POLICY.read(tree, Place(place.file, Findings()))["budgets"]
-    return read_policy(tree, place, known, shop.zone, _version(tree)), {
-        name: int(most) for name, most in budgets.items()
-    }
+    tree = named[0]
+    place = replace(place, file=named[1].file)
+    return read_policy(tree, place, known, shop.zone, _version(tree))
 
 
-def _assembled(
-    trees: Mapping[str, Node], current: Mapping[str, Journey], known: Known, policy: Policy, shop: ShopSettings
-) -> Playbook:
+def _assembled(trees: Mapping[str, Node], current: Mapping[str, Journey], known: Known, shop: ShopSettings) -> Playbook:
     versions = {file: _version(tree) for file, tree in trees.items()}
-    schedules: tuple[Schedule, ...] = read_schedules(shop.schedules, known)
     return Playbook(
         version=hashlib.sha256(msgspec.json.encode(versions, order="sorted")).hexdigest()[:16],
         journeys={journey.version: journey for journey in current.values()},
         current=current,
-        policy=policy,
         facets=known.facets,
         questions=known.questions,
         content=known.content,
         folding=_folding(known.facets),
         entering=_entering(current),
-        schedules=schedules,
         currency=shop.currency,
         language=shop.languages[0],
         settings={**shop.values, "shop": known.shop, "budgets": known.budgets},

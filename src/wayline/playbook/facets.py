@@ -8,6 +8,7 @@ from typing import Any
 
 from wayline.domain import Facet, Question
 from wayline.errors import did_you_mean
+from wayline.observation.vocabulary import SHAPES
 from wayline.playbook.grammar import (
     Anything,
     Duration,
@@ -23,7 +24,7 @@ from wayline.playbook.grammar import (
 from wayline.playbook.names import Known, check_event, check_known
 from wayline.playbook.texts import Node, Place
 
-__all__ = ["FACETS", "QUESTIONS", "READINGS", "read_facets", "read_questions"]
+__all__ = ["FACETS", "MONEY", "QUESTIONS", "READINGS", "amounts_among", "read_facets", "read_questions"]
 
 _KINDS = ("last", "first", "count", "sum", "recent", "latest_per_key", "ledger", "derived")
 _ROWS = ("recent", "latest_per_key", "ledger")
@@ -61,6 +62,8 @@ READINGS: Mapping[str, tuple[str, ...]] = {
     "visits": ("count", *_ROWS),
     "gap": _ROWS,
 }
+MONEY = tuple(sorted(name for name, shape in SHAPES.items() if shape == "money"))
+"""The event properties that hold money, in minor units."""
 _NEEDS_VALUE = ("sum", "min", "max", "spread", "mean", "distinct", "top", "newest")
 _SIZE_MAX = 200
 _TILES_MAX = 1500
@@ -221,6 +224,22 @@ def _check_columns(name: str, section: Section, source: Facet) -> None:
 
 def _column(path: str) -> str:
     return "event" if path == "$name" else path.rsplit(".", 1)[-1].removesuffix("[]")
+
+
+def amounts_among(facets: Mapping[str, Facet]) -> frozenset[str]:
+    """The facets whose reading is money: conditions compare them with 19.99, and they hold 1999."""
+    plain = {
+        name
+        for name, facet in facets.items()
+        if facet.kind in ("last", "first", "sum") and _column(facet.value) in MONEY
+    }
+    return frozenset(plain | {name for name, facet in facets.items() if _is_derived_amount(facet, plain)})
+
+
+def _is_derived_amount(facet: Facet, plain: set[str]) -> bool:
+    if facet.read in ("amount", "value"):
+        return facet.read == "amount" or facet.of in plain
+    return facet.read in ("sum", "min", "max", "spread", "mean", "newest", "top") and _column(facet.value) in MONEY
 
 
 def read_questions(root: Node, place: Place, facets: Mapping[str, Facet], rules: frozenset[str]) -> dict[str, Question]:

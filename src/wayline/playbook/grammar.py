@@ -218,7 +218,7 @@ class Expression(Struct, frozen=True):
             place.wrong(node, f"expected a condition such as 'cart_value >= 20', found {describe(node)}.")
             return None
         try:
-            return parse(node.value)
+            return parse(node.value, place.amounts)
         except ConditionError as error:
             place.wrong(
                 _line_of(node, error), f"the condition {_short(node.value)} does not parse, {_where(node, error)}"

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
+from wayline.conditions import Condition, parse
 from wayline.domain import Cap, Policy, QuietHours, Schedule, Suppression
 from wayline.observation.money import EXPONENTS, minor
 from wayline.playbook.grammar import (
@@ -256,13 +257,14 @@ def read_shop(root: Node, place: Place, plain: Mapping[str, Any]) -> ShopSetting
     )
 
 
-def read_schedules(sections: tuple[Section, ...], known: Known) -> tuple[Schedule, ...]:
-    """The schedules, once the facets their audiences read are known."""
-    return tuple(_schedule(section, known) for section in sections)
+def read_schedules(sections: tuple[Section, ...], known: Known, amounts: Mapping[str, int]) -> tuple[Schedule, ...]:
+    """The schedules, once the facets their audiences read are known, and which of those are money."""
+    return tuple(_schedule(section, known, amounts) for section in sections)
 
 
-def _schedule(section: Section, known: Known) -> Schedule:
-    check_facts(section["audience"], known, section.place, section.at("audience"))
+def _schedule(section: Section, known: Known, amounts: Mapping[str, int]) -> Schedule:
+    audience: Condition | None = section["audience"]
+    check_facts(audience, known, section.place, section.at("audience"))
     every: timedelta = section["every"] or timedelta(days=1)
     if every % timedelta(days=1):
         section.wrong("every", "expected whole days or weeks, such as '1 day' or '1 week'.")
@@ -272,7 +274,11 @@ def _schedule(section: Section, known: Known) -> Schedule:
         section.wrong("starts_on", f"expected a day such as 2026-01-05, found {section['starts_on']!r}.")
         starts_on = date(2000, 1, 1)
     return Schedule(
-        event=section["event"] or "", every=every, at=section["at"], starts_on=starts_on, audience=section["audience"]
+        event=section["event"] or "",
+        every=every,
+        at=section["at"],
+        starts_on=starts_on,
+        audience=None if audience is None else parse(audience.text, amounts),
     )
 
 
@@ -284,8 +290,8 @@ def amount(section: Section, field: str, said: tuple[str, str], currency: str) -
     return minor(number, EXPONENTS[currency])
 
 
-def read_policy(root: Node, place: Place, known: Known, zone: str, version: str) -> Policy:
-    """The policy of policy.yaml; what is wrong with it is noted at the place."""
+def read_policy(root: Node, place: Place, known: Known, zone: str, version: str) -> tuple[Policy, dict[str, int]]:
+    """The policy of policy.yaml and the budgets it sets; what is wrong with it is noted at the place."""
     section = POLICY.read(root, place)
     if len(set(section["gates"])) < len(section["gates"]):
         section.wrong("gates", "a gate is named twice. Keep one of them.")
@@ -296,7 +302,7 @@ def read_policy(root: Node, place: Place, known: Known, zone: str, version: str)
     }
     for field in ("confidence_floor", "repeat_window", "lateness", "holdout", "slot", "ask_again", "spread"):
         said[field] = section[field]
-    return Policy(
+    policy = Policy(
         gates=section["gates"],
         caps=tuple(_cap(name, cap, known) for name, cap in section["caps"].items()),
         quiet_hours=tuple(_quiet(quiet) for quiet in section["quiet_hours"]),
@@ -307,6 +313,7 @@ def read_policy(root: Node, place: Place, known: Known, zone: str, version: str)
         # What the author left out keeps the default of the noun; there is no second list of defaults.
         **{field: value for field, value in said.items() if value is not None},
     )
+    return policy, {name: int(most) for name, most in section["budgets"].items()}
 
 
 def _cap(name: str, cap: Section, known: Known) -> Cap:

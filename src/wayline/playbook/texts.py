@@ -65,6 +65,8 @@ class Place(Struct, frozen=True):
 
     file: str
     findings: Findings
+    amounts: Mapping[str, int] = {}
+    """Names that hold money in minor units in the conditions of this file, with the digits behind the point."""
 
     def wrong(self, where: Node | int, text: str) -> None:
         """Note a problem at a node or a line."""
