@@ -96,7 +96,7 @@ def parse(
         reason = "expected a userId or an anonymousId" + (f" ({blocked})" if blocked else "")
         raise Rejected("no_identifier", "userId", reason)
     occurred_at = _occurred_at(raw, received_at, sent_at, reading)
-    properties, kept = _contents(raw, kind, given, context, traits, reading)
+    properties, kept = _contents(raw, given, context, traits, reading)
     if "products" in properties or "total" in properties:
         _state_revenue(name, properties, reading)
     event_id = _event_id(raw, source, received_at, place, reading)
@@ -372,13 +372,13 @@ def _traits_of(raw: Mapping[str, Any], context: Mapping[str, Any], kind: str) ->
 
 def _contents(
     raw: Mapping[str, Any],
-    kind: str,
     given: Mapping[str, Any],
     context: Mapping[str, Any],
     traits: Mapping[str, Any],
     reading: Reading,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Properties and context as they are stored. An identify's properties are its traits."""
+    kind = raw["type"]
     properties = read_properties(given, reading) if given else {}
     kept = read_context(context, reading) if context else {}
     if traits:

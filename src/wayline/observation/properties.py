@@ -53,7 +53,7 @@ class Reading:
         return Rejected("wrong_type", f"properties.{self.prefix}{key}", f"expected {expected}, got {came}")
 
 
-Reader: TypeAlias = Callable[[Any, str, Reading], Any]
+_Reader: TypeAlias = Callable[[Any, str, Reading], Any]
 
 # ------------------------------------------------------------------ objects
 
@@ -427,10 +427,10 @@ def _rows(value: Any, key: str, reading: Reading) -> Any:
     return _unknown(value, key, reading)
 
 
-_READER_OF: Mapping[Shape, Reader] = {
+_READER_OF: Mapping[Shape, _Reader] = {
     "id": _id, "text": _text, "label": _label, "scanned": _scanned, "personal": _sealed, "url": _url, "link": _link,
     "money": _money, "currency": _currency, "number": _number, "yes_no": _yes_no, "instant": _instant, "date": _date,
     "products": _products, "rows": _rows,
 }  # fmt: skip
-_READERS: Final[Mapping[str, Reader]] = {name: _READER_OF[shape] for name, shape in SHAPES.items()}
+_READERS: Final[Mapping[str, _Reader]] = {name: _READER_OF[shape] for name, shape in SHAPES.items()}
 _PLAIN: Final = frozenset({_id, _text, _label})
