@@ -26,6 +26,16 @@ def in_minor_units(node: Node, digits: Mapping[str, int]) -> Node:
             return Or(tuple(in_minor_units(part, digits) for part in parts))
         case Not(part=part):
             return Not(in_minor_units(part, digits))
+        case Compare() | Between() | In():
+            return _compared(node, digits)
+        case Name():
+            return _named(node, digits)
+        case _:
+            return node
+
+
+def _compared(node: Compare | Between | In, digits: Mapping[str, int]) -> Node:
+    match node:
         case Compare(left=left, sign=sign, right=right):
             left, right = _together((left, right), digits)
             return Compare(left, sign, right)
@@ -34,10 +44,6 @@ def in_minor_units(node: Node, digits: Mapping[str, int]) -> Node:
         case In(value=value, options=options):
             value, *scaled = _together((value, *options), digits)
             return In(value, tuple(option for option in scaled if isinstance(option, Literal)))
-        case Name():
-            return _named(node, digits)
-        case _:
-            return node
 
 
 def _together(sides: tuple[Value, ...], digits: Mapping[str, int]) -> tuple[Value, ...]:

@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wayline.domain import Content, Facet, Journey, Playbook, Policy, Schedule
+from wayline.domain import Content, Facet, Journey, Playbook, Policy
 from wayline.errors import AuthorError, Problem
 from wayline.observation.money import EXPONENTS
 from wayline.playbook.contents import CONTENT, read_content
