@@ -57,6 +57,7 @@ class Rendering(Struct):
             "products": [self._shown(sku) for sku in action.shows],
             "trigger": {**trigger},
             "shop": self.playbook.settings.get("shop", {}),
+            "links": self._links(decision.decision_id),
             "decision_id": decision.decision_id,
         }
         language = str(traits.get("language") or self.playbook.language)
@@ -85,6 +86,12 @@ class Rendering(Struct):
         for subject in subjects:
             values.update(found.get(subject, {}))
         return values
+
+    def _links(self, decision_id: str) -> dict[str, str]:
+        # The decision's id is the opaque token of wire rules: it names recipient and purpose, and nobody can guess it.
+        server = self.playbook.settings.get("server", {}).get("public_url")
+        base = str(server or self.playbook.settings.get("shop", {}).get("url", "")).rstrip("/")
+        return {"unsubscribe": f"{base}/unsubscribe/{decision_id}", "preferences": f"{base}/preferences/{decision_id}"}
 
     def _shown(self, sku: str) -> dict[str, Any]:
         product = self.shelf.product(sku) or Product(sku)
