@@ -216,10 +216,7 @@ def _event_id(raw: Mapping[str, Any], source: str, received_at: datetime, place:
         told = {
             key: value for key, value in raw.items() if key not in ("sentAt", "receivedAt", "writeKey", "_metadata")
         }
-        return (
-            "assigned-"
-            + blake2b(_encoded([source, moment, told], "messageId", order="deterministic"), digest_size=16).hexdigest()
-        )
+        return "assigned-" + blake2b(_encoded([source, moment, told], "deterministic"), digest_size=16).hexdigest()
     if type(event_id) is not str:
         raise Rejected("wrong_type", "messageId", f"expected a string, got {type(event_id).__name__}")
     if len(event_id) > 100:
@@ -242,7 +239,8 @@ def _occurred_at(raw: Mapping[str, Any], received_at: datetime, sent_at: datetim
     try:
         occurred_at = received_at - (sent_at - original) if sent_at is not None else original
     except OverflowError:
-        occurred_at = original
+        reason = f"expected a time near the message's own, got {sent_at!s:.40}; send the client's clock when it sends"
+        raise Rejected("bad_time", "sentAt", reason) from None
     if original < _ANCIENT or occurred_at < _ANCIENT:
         raise Rejected("ancient", field, f"expected a time after 1990, got {told!s:.40}; send ISO 8601 with a zone")
     if occurred_at - received_at > _FUTURE_MAX:
@@ -459,28 +457,29 @@ def fingerprint(event: Event) -> bytes:
 # ------------------------------------------------------------------ the encoded whole
 
 
-def _encoded(value: Any, field: str, order: Literal["deterministic"] | None = None) -> bytes:
+def _encoded(value: Any, order: Literal["deterministic"] | None = None) -> bytes:
     try:
         return msgspec.json.encode(value, order=order)
     except UnicodeEncodeError:
         reason = "holds half of a surrogate pair; send valid Unicode"
-        raise Rejected("lone_surrogate", _where(value, field, _is_broken), reason) from None
+        raise Rejected("lone_surrogate", _where(value, "", _is_broken), reason) from None
     except RecursionError:
-        raise Rejected("too_deep", field, f"nested deeper than {LIMITS['depth_max']}; flatten it") from None
+        raise Rejected("too_deep", "", f"nested deeper than {LIMITS['depth_max']}; flatten it") from None
     except (OverflowError, TypeError, ValueError) as error:
-        raise Rejected("not_json", field, f"expected JSON values with integers of 64 bits: {error}") from None
+        raise Rejected("not_json", "", f"expected JSON values: {error}") from None
 
 
 def _assured(
     event_id: str, name: str, properties: dict[str, Any], context: dict[str, Any], reading: Reading
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The contents, once no byte of them holds an identifier, a NUL or more than an event may weigh."""
-    encoded = _encoded((event_id, name, properties, context), "properties")
+    whole = {"messageId": event_id, "event": name, "properties": properties, "context": context}
+    encoded = _encoded(whole)
     if len(encoded) > LIMITS["bytes_noted"]:
         _weigh(len(encoded), reading)
-    _refuse_nul(encoded, (event_id, name, properties, context))
+    _refuse_nul(encoded, whole)
     if reading.personal:
-        _refuse_nul(_encoded(reading.personal, "properties"), reading.personal)
+        _refuse_nul(_encoded(reading.personal), reading.personal)
     if "@" in event_id:
         event_id = f"hashed-{reading.keyed('event_id', event_id)}"
     for handle in reading.handles:

@@ -15,7 +15,16 @@ from typing import Any, Final, TypeAlias
 
 from wayline.errors import Rejected, did_you_mean
 from wayline.observation.money import EXPONENTS, minor
-from wayline.observation.vocabulary import CONTEXT, LIMITS, PERSONAL_NAMES, PERSONAL_TRAITS, SHAPES, TRAIT_NAMES, Shape
+from wayline.observation.vocabulary import (
+    CONTEXT_OBJECTS,
+    CONTEXT_TEXTS,
+    LIMITS,
+    PERSONAL_NAMES,
+    PERSONAL_TRAITS,
+    SHAPES,
+    TRAIT_NAMES,
+    Shape,
+)
 
 __all__ = ["GONE", "Reading", "looks_personal", "read_context", "read_instant", "read_properties", "read_traits"]
 
@@ -30,7 +39,7 @@ _FREE_CHARACTERS_MIN = 200  # a text this long was written by someone, about som
 class Reading:
     """One message being read: what was taken out of it, what was noted, and how its money counts."""
 
-    __slots__ = ("currency", "digits", "handles", "keyed", "notes", "personal", "prefix")
+    __slots__ = ("currency", "digits", "handles", "keyed", "notes", "personal", "place", "prefix")
 
     def __init__(self, keyed: Callable[[str, str], str], currency: str) -> None:
         self.keyed = keyed
@@ -38,6 +47,7 @@ class Reading:
         """Every identifier of this message as it was written: none of them may stay."""
         self.personal: dict[str, Any] = {}
         self.notes: list[str] = []
+        self.place = "properties"
         self.prefix = ""
         self.currency = currency
         self.digits = EXPONENTS.get(currency, 2)
@@ -47,10 +57,14 @@ class Reading:
         self.personal[path] = value
         return GONE
 
+    def field(self, key: str) -> str:
+        """Where a value stands, for a verdict."""
+        return f"{self.place}.{self.prefix}{str(key)[:100]}"
+
     def wrong(self, key: str, expected: str, value: object) -> Rejected:
         """The verdict that a property has the wrong shape."""
         came = repr(value)[:60] if isinstance(value, str | int | float) else type(value).__name__
-        return Rejected("wrong_type", f"properties.{self.prefix}{key}", f"expected {expected}, got {came}")
+        return Rejected("wrong_type", self.field(key), f"expected {expected}, got {came}")
 
 
 _Reader: TypeAlias = Callable[[Any, str, Reading], Any]
@@ -77,7 +91,7 @@ def read_properties(raw: Mapping[str, Any], reading: Reading, prefix: str = "") 
 
 def read_traits(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     """The traits that stay in the event; a null stays too, since it takes a trait back."""
-    reading.prefix = ""
+    reading.place, reading.prefix = "traits", ""
     kept: dict[str, Any] = {}
     for given, value in raw.items():
         key = TRAIT_NAMES.get(given, given)
@@ -107,20 +121,20 @@ def _read_address(raw: Mapping[str, Any], kept: dict[str, Any], reading: Reading
 def read_context(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     """What is kept of a message's context."""
     kept: dict[str, Any] = {}
+    reading.place = "context"
     for key, value in raw.items():
         if value is None or key in _CONTEXT_DROPPED:
             continue
-        fields = CONTEXT.get(key)
-        if key in _CONTEXT_PERSONAL:
-            reading.seal(_CONTEXT_PERSONAL[key], _personal(value, key, reading))
-            continue
-        if fields and type(value) is dict:
-            value = {name: value[name] for name in fields if name in value}
-        if fields is not None and type(value) is dict:
+        fields = CONTEXT_OBJECTS.get(key) if type(value) is dict else None
+        if fields is not None:
+            if fields:
+                value = {name: value[name] for name in fields if name in value}
             read: Any = read_properties(value, reading, f"{key}.")
-        else:
             reading.prefix = ""
-            read = _context_text(value, key, reading) if fields is not None else _unknown(value, key, reading)
+        elif key in _CONTEXT_PERSONAL:
+            read = reading.seal(_CONTEXT_PERSONAL[key], _personal(value, key, reading))
+        else:
+            read = (_context_text if key in CONTEXT_TEXTS else _unknown)(value, key, reading)
         if read is not GONE:
             kept[key] = read
     return kept
@@ -173,8 +187,10 @@ def _is_personal_name(key: str) -> bool:
 def _personal(value: Any, key: str, reading: Reading, depth: int = 1) -> Any:
     """A personal value as the vault takes it: any JSON value of bounded depth."""
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind is str or kind is bool or value is None:
         return value
+    if kind is int:
+        return _whole(value, key, reading)
     if kind is float:
         return _finite(value, key, reading)
     if kind in (dict, list, tuple):
@@ -190,10 +206,10 @@ def _personal(value: Any, key: str, reading: Reading, depth: int = 1) -> Any:
 def _bound(value: Any, key: str, reading: Reading, depth: int) -> None:
     if depth > _DEPTH_MAX:
         reason = f"nested deeper than {_DEPTH_MAX}; flatten it"
-        raise Rejected("too_deep", f"properties.{reading.prefix}{key[:100]}", reason)
+        raise Rejected("too_deep", reading.field(key), reason)
     if len(value) > _ITEMS_MAX:
         reason = f"{len(value)} items, at most {_ITEMS_MAX}; send what the event needs"
-        raise Rejected("too_many", f"properties.{reading.prefix}{key[:100]}", reason)
+        raise Rejected("too_many", reading.field(key), reason)
 
 
 # ------------------------------------------------------------------ values of unknown names
@@ -216,7 +232,7 @@ def _any(value: Any, name: str, path: str, reading: Reading, *, depth: int) -> A
     if kind is str:
         return reading.seal(path, value) if _is_private(value, reading) else value
     if kind is int:
-        return reading.seal(path, value) if str(value) in reading.handles else value
+        return reading.seal(path, value) if str(value) in reading.handles else _whole(value, path, reading)
     if kind is bool:
         return value
     if kind is float:
@@ -255,9 +271,15 @@ def _any_list(value: list[Any], path: str, reading: Reading, depth: int) -> Any:
     return [each for each in items if each is not GONE]
 
 
+def _whole(value: int, key: str, reading: Reading) -> int:
+    if not -(2**63) <= value < 2**63:
+        raise Rejected("not_json", reading.field(key), "expected an integer of 64 bits; send a longer one as a string")
+    return value
+
+
 def _finite(value: float, key: str, reading: Reading) -> float:
     if value - value != 0.0:
-        raise Rejected("not_finite", f"properties.{reading.prefix}{key}", f"expected a finite number, got {value}")
+        raise Rejected("not_finite", reading.field(key), f"expected a finite number, got {value}")
     return value
 
 
@@ -287,7 +309,7 @@ def _text(value: Any, key: str, reading: Reading) -> Any:
 
 def _label(value: Any, key: str, reading: Reading) -> Any:
     if type(value) is int:
-        return value
+        return _whole(value, key, reading)
     return _finite(value, key, reading) if type(value) is float else _text(value, key, reading)
 
 
@@ -323,10 +345,10 @@ def _money(value: Any, key: str, reading: Reading) -> Any:
     try:
         amount = minor(value, reading.digits)
     except ValueError as error:
-        raise Rejected("bad_amount", f"properties.{reading.prefix}{key}", str(error)) from None
+        raise Rejected("bad_amount", reading.field(key), str(error)) from None
     if amount < 0 and key == "price":
         reason = f"expected a price of 0 or more, got {value}; send what is taken off as `discount`"
-        raise Rejected("bad_amount", f"properties.{reading.prefix}{key}", reason)
+        raise Rejected("bad_amount", reading.field(key), reason)
     return amount
 
 
@@ -334,7 +356,7 @@ def _currency(value: Any, key: str, reading: Reading) -> Any:
     code = value.strip().upper() if type(value) is str else value
     if code == reading.currency:
         return code
-    field = f"properties.{reading.prefix}{key}"
+    field = reading.field(key)
     if type(code) is not str or code not in EXPONENTS:
         reason = f"expected an ISO 4217 code, got {value!r:.40}. {did_you_mean(str(code), EXPONENTS)}"
         raise Rejected("unknown_currency", field, reason)
@@ -345,7 +367,7 @@ def _currency(value: Any, key: str, reading: Reading) -> Any:
 
 def _number(value: Any, key: str, reading: Reading) -> Any:
     if type(value) is int:
-        return value
+        return _whole(value, key, reading)
     if type(value) is str and value.isascii() and "_" not in value:
         try:
             value = float(value)
@@ -381,7 +403,7 @@ def read_instant(value: Any, field: str) -> datetime:
 
 
 def _instant(value: Any, key: str, reading: Reading) -> Any:
-    return _iso(read_instant(value, f"properties.{reading.prefix}{key}"))
+    return _iso(read_instant(value, reading.field(key)))
 
 
 def _iso(value: date) -> str:
@@ -399,7 +421,7 @@ def _date(value: Any, key: str, reading: Reading) -> Any:
         return date.fromisoformat(value[:10]).isoformat()
     except (TypeError, ValueError):
         reason = f"expected ISO 8601 such as 2024-11-29, got {value!r:.60}"
-        raise Rejected("bad_time", f"properties.{reading.prefix}{key}", reason) from None
+        raise Rejected("bad_time", reading.field(key), reason) from None
 
 
 def _products(value: Any, key: str, reading: Reading) -> Any:
@@ -407,7 +429,7 @@ def _products(value: Any, key: str, reading: Reading) -> Any:
     if type(value) is not list and type(value) is not tuple:
         raise reading.wrong(key, "a list of products", value)
     if len(value) > count_max:
-        raise Rejected("too_many", f"properties.{key}", f"{len(value)} products, at most {count_max}; split the event")
+        raise Rejected("too_many", reading.field(key), f"{len(value)} products, at most {count_max}; split the event")
     outside = reading.prefix
     kept = []
     for place, product in enumerate(value):
@@ -416,7 +438,7 @@ def _products(value: Any, key: str, reading: Reading) -> Any:
             raise reading.wrong(f"{key}.{place}", "a product object", product)
         kept.append(read_properties(product, reading, f"{outside}{key}.{place}."))
         if len(reading.prefix) > 100:
-            raise Rejected("too_deep", f"properties.{key}", "products within products; send one list")
+            raise Rejected("too_deep", reading.field(key), "products within products; send one list")
     reading.prefix = outside
     return kept
 

@@ -14,8 +14,8 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 __all__ = [
-    "ALIASES", "CONTEXT", "GROUPS", "KINDS", "LIMITS", "PERSONAL_NAMES", "PERSONAL_TRAITS", "PERSONLESS", "SHAPES",
-    "SHAPE_MEANINGS", "TRAIT_NAMES", "VOCABULARY",
+    "ALIASES", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "GROUPS", "KINDS", "LIMITS", "PERSONAL_NAMES", "PERSONAL_TRAITS",
+    "PERSONLESS", "SHAPES", "SHAPE_MEANINGS", "TRAIT_NAMES", "VOCABULARY",
     "Group", "Shape",
     "reference",
 ]  # fmt: skip
@@ -221,7 +221,7 @@ SHAPES: Final[Mapping[str, Shape]] = MappingProxyType(
 )
 """Property name to its shape, wherever it occurs."""
 
-CONTEXT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+CONTEXT_OBJECTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "campaign": (),
         "page": (),
@@ -229,18 +229,17 @@ CONTEXT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "device": ("type", "manufacturer", "model"),
         "app": ("name", "version", "build"),
         "os": ("name", "version"),
-        "locale": (),
-        "timezone": (),
-        "channel": (),
-        "sessionId": (),
     }
 )
-"""What is kept of an event's context, and which of its fields (none named: all, read as properties are).
+"""Objects kept of an event's context, and which of their fields (none named: all, read as properties are).
 
-Address, user agent and traits are read apart; `library`, `network`, `screen` and the like are kept nowhere, since
+`ip`, `userAgent` and `traits` are read apart; `library`, `network`, `screen` and the like are kept nowhere, since
 nothing reads them. A key that neither Segment nor RudderStack knows is the sender's own, and is kept as an unknown
 property is.
 """
+
+CONTEXT_TEXTS: Final = frozenset({"locale", "timezone", "channel", "sessionId"})
+"""Texts kept of an event's context."""
 
 TRAIT_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
