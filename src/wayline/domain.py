@@ -281,7 +281,7 @@ class Estimate(Struct, frozen=True):
     reasons: tuple[str, ...] = ()
 
 
-class Facet(Struct, frozen=True, kw_only=True):
+class Facet(Struct, frozen=True, kw_only=True, cache_hash=True):
     """The declaration of one remembered fact: which events touch it, and how they fold."""
 
     name: str

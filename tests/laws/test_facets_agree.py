@@ -1,0 +1,94 @@
+"""Law 8 for facets: the fold and the point-in-time SQL say the same at every position of the log."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from remembering import ALL, DAY, KEPT, START, streams
+
+from wayline.domain import Event, Facet
+from wayline.interpretation.facets import fold, read, sql
+
+LATER = (timedelta(0), 3 * DAY)
+
+
+def told(streams_by_customer: Mapping[str, Sequence[Event]]) -> duckdb.DuckDBPyConnection:
+    """A lake of these events, and an instant for every position and a few later looks."""
+    lake = duckdb.connect(config={"threads": 1})
+    lake.execute("SET TimeZone = 'UTC'")
+    lake.execute(
+        "CREATE TABLE events (event_id VARCHAR, source VARCHAR, name VARCHAR, customer_id VARCHAR, "
+        "occurred_at TIMESTAMPTZ, position BIGINT, properties JSON)"
+    )
+    lake.execute("CREATE TABLE instants (customer_id VARCHAR, position BIGINT, as_of TIMESTAMPTZ)")
+    events = [
+        (e.event_id, e.source, e.name, customer, e.occurred_at, e.position, json.dumps(e.properties))
+        for customer, stream in streams_by_customer.items()
+        for e in stream
+    ]
+    if events:
+        lake.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", events)
+    instants = [
+        (customer, position, START + later)
+        for customer, stream in streams_by_customer.items()
+        for position in range(len(stream) + 1)
+        for later in LATER
+    ]
+    lake.executemany("INSERT INTO instants VALUES (?, ?, ?)", instants)
+    return lake
+
+
+def folded(streams_by_customer: Mapping[str, Sequence[Event]]) -> dict[tuple[str, int], Mapping[str, Any]]:
+    found: dict[tuple[str, int], Mapping[str, Any]] = {}
+    for customer, stream in streams_by_customer.items():
+        states: Mapping[str, Any] = {}
+        found[customer, 0] = states
+        for event in stream:
+            states = found[customer, event.position] = fold(states, event, KEPT)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A reading in the form the SQL answers in."""
+    if isinstance(value, datetime):
+        return (value - datetime(1970, 1, 1, tzinfo=value.tzinfo)) // timedelta(microseconds=1)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return value
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return math.isclose(ours, theirs, rel_tol=1e-12)
+    return type(ours) is bool is type(theirs) and ours == theirs or (
+        not isinstance(ours, bool) and not isinstance(theirs, bool) and ours == theirs
+    )
+
+
+def agree(facet: Facet, lake: duckdb.DuckDBPyConnection, states: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
+    answered = lake.execute(sql(facet, ALL))
+    is_json = str(answered.description[3][1]) == "JSON"
+    for customer, position, as_of, value in answered.fetchall():
+        theirs = json.loads(value) if is_json and value is not None else plain(value)
+        ours = plain(read(states[customer, position], facet, ALL, as_of))
+        assert same(ours, theirs), f"{facet.name} of {customer} at {position}, {as_of}: fold {ours!r}, SQL {theirs!r}"
+
+
+@pytest.mark.slow
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(streams(), min_size=6, max_size=6))
+def test_fold_and_sql_agree_at_every_position(many: list[list[Event]]) -> None:
+    by_customer = {f"c{n}": stream for n, stream in enumerate(many)}
+    lake, states = told(by_customer), folded(by_customer)
+    for facet in ALL.values():
+        agree(facet, lake, states)
