@@ -50,7 +50,9 @@ INSTANTS = st.one_of(
 @st.composite
 def streams(draw: st.DrawFn, size_max: int = 14) -> list[Event]:
     """Events of one customer in the order they arrived, each with its own id: late, tied and odd ones among them."""
-    drawn = draw(st.lists(st.tuples(st.sampled_from(NAMES), INSTANTS, PROPERTIES, st.sampled_from("st")), max_size=size_max))
+    drawn = draw(
+        st.lists(st.tuples(st.sampled_from(NAMES), INSTANTS, PROPERTIES, st.sampled_from("st")), max_size=size_max)
+    )
     ids = draw(st.permutations([f"e{n}" for n in range(len(drawn))]))
     return [
         Event(
@@ -67,15 +69,18 @@ def streams(draw: st.DrawFn, size_max: int = 14) -> list[Event]:
 
 
 _ROWS = (
-    Facet(name="recent", kind="recent", events=("Viewed", "Added"), fields=("sku", "price", "deep.kind", "quantity"), size_max=4),
-    Facet(name="recent_window", kind="recent", events=("Viewed", "Ordered"), value="products[].sku", window=2 * DAY, size_max=5),
+    Facet(name="recent", kind="recent", events=("Viewed", "Added"),
+          fields=("sku", "price", "deep.kind", "quantity"), size_max=4),
+    Facet(name="recent_window", kind="recent", events=("Viewed", "Ordered"),
+          value="products[].sku", window=2 * DAY, size_max=5),
     Facet(name="recent_plain", kind="recent", events=("Viewed", "Shipped"), size_max=6),
-    Facet(name="per_key", kind="latest_per_key", events=("Ordered", "Shipped", "Other"), priority=("Shipped", "Ordered"),
-          key="order_id", fields=("$name", "price", "quantity", "kind", "ok"), size_max=4),
+    Facet(name="per_key", kind="latest_per_key", events=("Ordered", "Shipped", "Other"),
+          priority=("Shipped", "Ordered"), key="order_id", fields=("$name", "price", "quantity", "kind", "ok"),
+          size_max=4),
     Facet(name="per_line", kind="latest_per_key", events=("Ordered", "Viewed"), key="order_id + products[].sku",
           fields=("products[].price", "products[].quantity", "ok"), window=3 * DAY, size_max=6),
-    Facet(name="ledger", kind="ledger", events=("Added",), removes=("Removed",), resets=("Emptied", "Ordered"), key="sku",
-          fields=("price", "quantity", "kind"), size_max=7),
+    Facet(name="ledger", kind="ledger", events=("Added",), removes=("Removed",),
+          resets=("Emptied", "Ordered"), key="sku", fields=("price", "quantity", "kind"), size_max=7),
     Facet(name="ledger_lines", kind="ledger", events=("Added", "Viewed"), removes=("Ordered",), resets=("Viewed",),
           key="products[].sku", fields=("products[].sku", "products[].price"), window=4 * DAY),
     Facet(name="ledger_where", kind="ledger", events=("Added",), removes=("Removed",), resets=("Emptied",), key="sku",
@@ -86,13 +91,26 @@ _PLAIN = (
     Facet(name="last", kind="last", events=("Viewed", "Added"), value="kind"),
     Facet(name="last_seen", kind="last", events=NAMES),
     Facet(name="last_name", kind="last", events=("Ordered", "Shipped"), value="$name", where=parse("ok IS NOT NULL")),
-    Facet(name="first", kind="first", events=("Viewed", "Ordered"), value="price", where=parse("price >= 1 AND NOT (sku = 'b')")),
+    Facet(
+        name="first",
+        kind="first",
+        events=("Viewed", "Ordered"),
+        value="price",
+        where=parse("price >= 1 AND NOT (sku = 'b')"),
+    ),
     Facet(name="first_seen", kind="first", events=NAMES),
     Facet(name="count", kind="count", events=("Viewed", "Added"), where=parse("kind IN ('x', 'y', 'ü') OR ok")),
     Facet(name="count_values", kind="count", events=("Ordered", "Viewed"), value="products[].sku"),
     Facet(name="count_window", kind="count", events=NAMES, window=DAY, tile=timedelta(minutes=30)),
     Facet(name="sum", kind="sum", events=("Ordered", "Added"), value="price"),
-    Facet(name="sum_window", kind="sum", events=("Ordered", "Added"), value="products[].quantity", window=2 * DAY, tile=HOUR),
+    Facet(
+        name="sum_window",
+        kind="sum",
+        events=("Ordered", "Added"),
+        value="products[].quantity",
+        window=2 * DAY,
+        tile=HOUR,
+    ),
 )
 
 _FIELDS = {"sum": "price", "min": "price", "max": "price", "spread": "price", "mean": "price", "distinct": "kind",
@@ -117,7 +135,9 @@ def _derived() -> list[Facet]:
         for n, text in enumerate(_CONDITIONS):
             where = parse(text)
             if where.names - {"now"} <= has:
-                found.append(Facet(name=f"{of.name}_w{n}", kind="derived", of=of.name, read="value", where=where, window=2 * DAY))
+                found.append(
+                    Facet(name=f"{of.name}_w{n}", kind="derived", of=of.name, read="value", where=where, window=2 * DAY)
+                )
     for of, reads in {"last": ("value", "at", "age"), "first": ("at",), "count_window": ("count", "visits", "value"),
                       "sum_window": ("sum", "visits"), "count": ("count",)}.items():  # fmt: skip
         for read in reads:

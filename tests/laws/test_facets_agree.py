@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from remembering import ALL, DAY, KEPT, START, streams
+from tests.laws.remembering import ALL, DAY, KEPT, START, streams
 
 from wayline.domain import Event, Facet
 from wayline.interpretation.facets import fold, read, sql
@@ -70,9 +70,7 @@ def plain(value: Any) -> Any:
 def same(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, float) and isinstance(theirs, float):
         return math.isclose(ours, theirs, rel_tol=1e-12)
-    return type(ours) is bool is type(theirs) and ours == theirs or (
-        not isinstance(ours, bool) and not isinstance(theirs, bool) and ours == theirs
-    )
+    return isinstance(ours, bool) is isinstance(theirs, bool) and bool(ours == theirs)
 
 
 def agree(facet: Facet, lake: duckdb.DuckDBPyConnection, states: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
@@ -85,8 +83,8 @@ def agree(facet: Facet, lake: duckdb.DuckDBPyConnection, states: Mapping[tuple[s
 
 
 @pytest.mark.slow
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(streams(), min_size=6, max_size=6))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(streams(), min_size=8, max_size=8))
 def test_fold_and_sql_agree_at_every_position(many: list[list[Event]]) -> None:
     by_customer = {f"c{n}": stream for n, stream in enumerate(many)}
     lake, states = told(by_customer), folded(by_customer)

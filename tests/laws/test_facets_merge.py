@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from remembering import KEPT, streams
+from tests.laws.remembering import KEPT, streams
 
 from wayline.domain import Event
 from wayline.interpretation.facets import fold, merge

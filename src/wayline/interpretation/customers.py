@@ -199,4 +199,3 @@ _CONSENTS: Mapping[str, Callable[[Consents, Event], Consents]] = {
     "Unsubscribed": _unsubscribed,
     "Email Marked as Spam": _unsubscribed,
 }
-

@@ -4,15 +4,15 @@ A state is a function of the *set* of events folded into it, never of their orde
 `fold(A and B)`, a late event changes exactly what it would have changed in time, and two people found to be one are
 merged by value. Everything follows from three ways of keeping less than all:
 
-* **Registers and newest rows.** Rows have a total order that belongs to the event alone: (occurred_at, source, event_id,
-  index in its list). The newest N of a set do not depend on how the set was gathered.
+* **Registers and newest rows.** Rows have a total order that belongs to the event alone: (occurred_at, source,
+  event_id, index in its list). The newest N of a set do not depend on how the set was gathered.
 * **Tiles.** A window is counted in tiles aligned to the epoch. Tiles fall out of it relative to the newest tile ever
   seen, which only moves forward, so a tile that is gone could never have come back.
 * **The newest reset.** A ledger forgets rows older than it; it too only moves forward. What the rows come to is
   replayed when it is read.
 
-`latest_per_key` keeps one register for each key *and rank of priority*, and the newest N registers. Keeping the newest N
-*keys* would be wrong: a key that had fallen out and came back would have lost the registers it once had.
+`latest_per_key` keeps one register for each key *and rank of priority*, and the newest N registers. Keeping the newest
+N *keys* would be wrong: a key that had fallen out and came back would have lost the registers it once had.
 
 States are lists, dicts, text, numbers and instants: what MessagePack gives back equals what was written. They are
 shared freely and so never changed in place.
@@ -30,17 +30,14 @@ from wayline.interpretation.paths import elements_of, facts_of, getter, parts_of
 from wayline.interpretation.point_in_time import sql
 from wayline.interpretation.readings import EPOCH, read, size_of, tiles_of
 
-__all__ = ["ROWS_MAX", "TILES_MAX", "fingerprint", "fold", "merge", "problems", "read", "sql", "touches"]
-
-ROWS_MAX = 200  # rows or registers one facet may keep
-TILES_MAX = 1500  # tiles one window may be counted in: 30 days of half hours fit
+__all__ = ["fingerprint", "fold", "merge", "read", "sql", "touches"]
 
 State: TypeAlias = Any
 Step: TypeAlias = Callable[[State, Event], State]
 
 
 def fold(states: Mapping[str, State], event: Event, facets: tuple[Facet, ...]) -> Mapping[str, State]:
-    """The states after this event; the very same mapping if nothing changed. Facets it does not touch are passed over."""
+    """The states after this event; the very same mapping if nothing changed. What it does not touch is passed over."""
     changed: dict[str, State] | None = None
     for name, step in _plan(facets, event.name):
         before = states.get(name)
@@ -73,7 +70,7 @@ def touches(facet: Facet, name: str) -> bool:
 
 def fingerprint(facets: Sequence[Facet]) -> str:
     """Changes when any state would have another shape or meaning: memories of another fingerprint are folded again."""
-    kept = sorted((_shape(facet) for facet in facets if facet.kind != "derived"))
+    kept = sorted(_shape(facet) for facet in facets if facet.kind != "derived")
     return blake2b(repr(kept).encode(), digest_size=16).hexdigest()
 
 
@@ -109,12 +106,18 @@ def _value_of(facet: Facet) -> Callable[[Event], Any]:
     return getter(facet.value) if facet.value else lambda event: True
 
 
+def _place(event: Event) -> list[Any]:
+    return [event.occurred_at, event.source, event.event_id]
+
+
 def _last(facet: Facet, name: str) -> Step:
     value_of = _value_of(facet)
 
     def last(state: State, event: Event) -> State:
         at = event.occurred_at
-        if state is not None and (at < state[0] or (at == state[0] and [at, event.source, event.event_id] <= state[:3])):
+        if state is not None and (
+            at < state[0] or (at == state[0] and [at, event.source, event.event_id] <= state[:3])
+        ):
             return state
         value = value_of(event)
         return state if value is None else [at, event.source, event.event_id, value]
@@ -127,7 +130,9 @@ def _first(facet: Facet, name: str) -> Step:
 
     def first(state: State, event: Event) -> State:
         at = event.occurred_at
-        if state is not None and (at > state[0] or (at == state[0] and [at, event.source, event.event_id] >= state[:3])):
+        if state is not None and (
+            at > state[0] or (at == state[0] and [at, event.source, event.event_id] >= state[:3])
+        ):
             return state
         value = value_of(event)
         return state if value is None else [at, event.source, event.event_id, value]
@@ -239,7 +244,7 @@ def _latest_per_key(facet: Facet, name: str) -> Step:
 
 
 def _key_of(values: Sequence[Any]) -> str | None:
-    """The key as text, so that order 1001 and order "1001" are one; None if a part is missing or no name for a thing."""
+    """The key as text, so that order 1001 and order "1001" are one; None if a part is missing or names nothing."""
     if len(values) == 1 and type(values[0]) is str:
         return values[0] or None
     if any(type(value) not in (str, int) or value == "" for value in values):
@@ -270,7 +275,7 @@ def _ledger(facet: Facet, name: str) -> Step:
 
     def ledger(state: State, event: Event) -> State:
         reset, rows = state if state is not None else (None, [])
-        at = [event.occurred_at, event.source, event.event_id]
+        at = _place(event)
         if reset is not None and at < reset:
             return state
         if resets and reset != at:

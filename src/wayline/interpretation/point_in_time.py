@@ -12,18 +12,33 @@ one. Remembered values stay JSON, for only the sender decides whether a `step` i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import assert_never
 
 from wayline.conditions import Condition
 from wayline.conditions.tree import (
-    And, Between, Compare, In, IsNull, Like, Literal, Name, Node, Not, Or, Value, kinds_of, names_in,
+    And,
+    Between,
+    Compare,
+    In,
+    IsNull,
+    Like,
+    Literal,
+    Name,
+    Node,
+    Not,
+    Or,
+    Value,
+    kind_of,
+    names_in,
 )  # fmt: skip
 from wayline.domain import Facet
 from wayline.errors import AuthorError
 from wayline.interpretation.paths import ELEMENTS_MAX, TEXT_MAX, WHOLE_MAX, column, list_of, parts_of
 from wayline.interpretation.readings import ROW_KINDS, VISIT_GAP, size_of, tiles_of
+
+# ruff: noqa: S608 - what is put together here are names and paths of a compiled playbook, each quoted; no value is.
 
 __all__ = ["sql"]
 
@@ -93,7 +108,8 @@ def _clean(raw: str) -> str:
         f"WHEN 'BOOLEAN' THEN {raw} "
         f"WHEN 'UBIGINT' THEN {_whole(raw, 'HUGEINT')} WHEN 'BIGINT' THEN {_whole(raw, 'HUGEINT')} "
         f"WHEN 'DOUBLE' THEN CASE WHEN abs(CAST({raw} AS DOUBLE)) <= {WHOLE_MAX} THEN "
-        f"CASE WHEN CAST({raw} AS DOUBLE) = floor(CAST({raw} AS DOUBLE)) THEN to_json(CAST(CAST({raw} AS DOUBLE) AS BIGINT)) "
+        f"CASE WHEN CAST({raw} AS DOUBLE) = floor(CAST({raw} AS DOUBLE)) "
+        f"THEN to_json(CAST(CAST({raw} AS DOUBLE) AS BIGINT)) "
         f"ELSE to_json(CAST({raw} AS DOUBLE)) END END END"
     )
 
@@ -123,7 +139,7 @@ def _as_number(value: str) -> str:
     return f"CASE WHEN json_type({value}) IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN CAST({value} AS DOUBLE) END"
 
 
-_TYPED = {
+_TYPED: Mapping[str, Callable[[str], str]] = {
     "number": _as_number,
     "text": lambda value: f"CASE WHEN json_type({value}) = 'VARCHAR' THEN {value} ->> '$' END",
     "truth": lambda value: f"CASE WHEN json_type({value}) = 'BOOLEAN' THEN CAST({value} AS BOOLEAN) END",
@@ -152,14 +168,8 @@ def _kinds_in(node: Node) -> Iterator[tuple[str, str]]:
                 yield from _kinds_in(part)
         case Not(part=part):
             yield from _kinds_in(part)
-        case Compare(left=left, right=right):
-            yield from _compared(left, right)
-        case Between(value=value, low=low, high=high):
-            yield from _compared(value, low, high)
-        case In(value=value, options=options):
-            yield from _compared(value, *options)
-        case Like(value=value):
-            yield from _compared(value, Literal(""))
+        case Compare() | Between() | In() | Like():
+            yield from _compared(*_sides(node))
         case IsNull(name=name):
             yield name.name, ""
         case Name(name=alone):
@@ -170,8 +180,20 @@ def _kinds_in(node: Node) -> Iterator[tuple[str, str]]:
             assert_never(node)
 
 
+def _sides(node: Compare | Between | In | Like) -> tuple[Value, ...]:
+    match node:
+        case Compare(left=left, right=right):
+            return (left, right)
+        case Between(value=value, low=low, high=high):
+            return (value, low, high)
+        case In(value=value, options=options):
+            return (value, *options)
+        case Like(value=value):
+            return (value, Literal(""))
+
+
 def _compared(*values: Value) -> Iterator[tuple[str, str]]:
-    kinds = {kind for value in values if len(possible := kinds_of(value)) == 1 for kind in possible}
+    kinds = {kind for value in values if (kind := kind_of(value)) is not None}
     for value in values:
         if isinstance(value, Name):
             yield value.name, min(kinds) if len(kinds) == 1 else "any"
@@ -273,14 +295,16 @@ def _counted(of: Facet, facet: Facet) -> list[str]:
     window = min(of.window, facet.window) if facet.window is not None else of.window
     steps = [
         f"__amounts AS (SELECT {_INSTANT}, __now, {_tile('__at', width)} AS __tile, {amount} AS __amount FROM __known)",
-        f"__live AS (SELECT * FROM __amounts WHERE __amount IS NOT NULL QUALIFY __tile > greatest({_tile('__now', width)}, "
-        f"max(__tile) OVER (PARTITION BY {_INSTANT})) - {window // tile})",
+        "__live AS (SELECT * FROM __amounts WHERE __amount IS NOT NULL "
+        f"QUALIFY __tile > greatest({_tile('__now', width)}, max(__tile) OVER (PARTITION BY {_INSTANT})) "
+        f"- {window // tile})",
     ]
     if facet.kind == "derived" and facet.read == "visits":
         return [
             *steps,
             f"__tiles AS (SELECT DISTINCT {_INSTANT}, __tile FROM __live)",
-            f"__runs AS (SELECT *, lag(__tile) OVER (PARTITION BY {_INSTANT} ORDER BY __tile) AS __before FROM __tiles)",
+            f"__runs AS (SELECT *, lag(__tile) OVER (PARTITION BY {_INSTANT} ORDER BY __tile) AS __before "
+            "FROM __tiles)",
             f"__answer AS (SELECT {_INSTANT}, count(*) FILTER (__before IS NULL OR __before < __tile - 1) AS value "
             f"FROM __runs GROUP BY {_INSTANT})",
         ]
@@ -349,20 +373,22 @@ def _ledger(facet: Facet) -> list[str]:
         f"__since AS (SELECT k.*, {quantity} AS __said FROM __known k LEFT JOIN __resets r USING ({_INSTANT}) "
         f"WHERE k.__key IS NOT NULL AND k.__name IN ({_listed(holds)}) AND (r.__at IS NULL OR k.__at > r.__at OR "
         "(k.__at = r.__at AND (k.__source > r.__source OR (k.__source = r.__source AND k.__id >= r.__id)))) "
-        f"QUALIFY row_number() OVER (PARTITION BY k.{_INSTANT} ORDER BY {_PLACE.replace('__', 'k.__')}) <= {size_of(facet)})",
+        f"QUALIFY row_number() OVER (PARTITION BY k.{_INSTANT} ORDER BY {_PLACE.replace('__', 'k.__')}) "
+        f"<= {size_of(facet)})",
         f"__steps AS (SELECT *, NOT coalesce(__name IN ({_listed(facet.removes)}), false) AS __adds, "
         f"row_number() OVER (PARTITION BY {_INSTANT} ORDER BY {_PLACE.replace('DESC', 'ASC')}) AS __step, "
         "CASE WHEN __said > 0 THEN __said END AS __whole FROM __since)",
         "__spans AS (SELECT *, sum(CASE WHEN NOT __adds AND __whole IS NULL THEN 1 ELSE 0 END) OVER "
         f"(PARTITION BY {_INSTANT}, __key ORDER BY __step) AS __span FROM __steps)",
-        "__sums AS (SELECT *, sum(CASE WHEN __adds THEN coalesce(__whole, 1) WHEN __whole IS NULL THEN 0 ELSE -__whole END) "
+        "__sums AS (SELECT *, sum(CASE WHEN __adds THEN coalesce(__whole, 1) ELSE -coalesce(__whole, 0) END) "
         f"OVER (PARTITION BY {_INSTANT}, __key, __span ORDER BY __step) AS __sum FROM __spans)",
         f"__ends AS (SELECT {_INSTANT}, __key, __span, arg_max(__sum, __step) - least(0, min(__sum)) AS __left "
-        f"FROM __sums GROUP BY {_INSTANT}, __key, __span QUALIFY __span = max(__span) OVER (PARTITION BY {_INSTANT}, __key))",
+        f"FROM __sums GROUP BY {_INSTANT}, __key, __span "
+        f"QUALIFY __span = max(__span) OVER (PARTITION BY {_INSTANT}, __key))",
         f"__held AS (SELECT {_INSTANT}, __key, {', '.join(['any_value(__now) AS __now', *fields])}, "
         f"max(__step) FILTER (__adds) AS __put, arg_max(__at, __step) FILTER (__adds) AS __at "
         f"FROM __sums GROUP BY {_INSTANT}, __key)",
-        f"__rows AS (SELECT h.*, CAST(e.__left AS BIGINT) AS __quantity, to_json(CAST(e.__left AS BIGINT)) AS __f_quantity, "
+        f"__rows AS (SELECT h.*, to_json(CAST(e.__left AS BIGINT)) AS __f_quantity, "
         f"row_number() OVER (PARTITION BY h.{_INSTANT} ORDER BY __put DESC) AS __n "
         f"FROM __held h JOIN __ends e USING ({_INSTANT}, __key) WHERE e.__left > 0)",
     ]
@@ -424,7 +450,8 @@ _SIMPLE = {
     "mean": "avg({number})",
     "distinct": "count(DISTINCT {field})",
     "newest": "arg_min({field}, __n) FILTER ({field} IS NOT NULL)",
-    "gap": "CASE WHEN count(*) > 1 THEN to_microseconds((epoch_us(max(__at)) - epoch_us(min(__at))) // (count(*) - 1)) END",
+    "gap": "CASE WHEN count(*) > 1 "
+    "THEN to_microseconds((epoch_us(max(__at)) - epoch_us(min(__at))) // (count(*) - 1)) END",
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from wayline.domain import Facet
@@ -143,9 +144,7 @@ def _register_rows(state: Any, columns: Sequence[str]) -> list[Row]:
     for name, register in state.items():
         rank, key = name.split("|", 1)
         by_key.setdefault(key, []).append((int(rank), register))
-    newest_first = sorted(
-        by_key.items(), key=lambda entry: max(register[:4] for _, register in entry[1]), reverse=True
-    )
+    newest_first = sorted(by_key.items(), key=lambda entry: max(register[:4] for _, register in entry[1]), reverse=True)
     return [_resolved(key, sorted(registers, key=_rank), columns) for key, registers in newest_first]
 
 
@@ -173,9 +172,9 @@ def _ledger_rows(state: Any, columns: Sequence[str]) -> list[Row]:
         whole = quantity if type(quantity) is int and quantity > 0 else None
         row = held.get(key)
         if entry[4]:
-            before = held.pop(key, None) or dict.fromkeys(columns, None) | {"quantity": 0}
+            before = held.pop(key, {}) or {**dict.fromkeys(columns), "quantity": 0}
             said = {name: value for name, value in zip(columns, entry[6:], strict=True) if value is not None}
-            held[key] = before | said | {"key": key, "at": entry[0], "quantity": before["quantity"] + (whole or 1)}
+            held[key] = {**before, **said, "key": key, "at": entry[0], "quantity": before["quantity"] + (whole or 1)}
         elif row is not None:
             row["quantity"] = 0 if whole is None else max(0, row["quantity"] - whole)
     return [row for row in reversed(held.values()) if row["quantity"]]
@@ -261,14 +260,14 @@ def _newest(rows: Sequence[Row], facet: Facet, now: datetime) -> Any:
 
 def _visits(rows: Sequence[Row], facet: Facet, now: datetime) -> int:
     instants = sorted(row["at"] for row in rows)
-    later = sum(b - a > VISIT_GAP for a, b in zip(instants, instants[1:], strict=False))
+    later = sum(b - a > VISIT_GAP for a, b in pairwise(instants))
     return later + 1 if instants else 0
 
 
 def _gap(rows: Sequence[Row], facet: Facet, now: datetime) -> timedelta | None:
     if len(rows) < 2:
         return None
-    instants = [row["at"] for row in rows]
+    instants: list[datetime] = [row["at"] for row in rows]
     return (max(instants) - min(instants)) // (len(rows) - 1)
 
 
