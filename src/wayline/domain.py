@@ -349,6 +349,8 @@ class Action(Struct, frozen=True, omit_defaults=True):
     value: float = 0.0
     """Expected margin in minor units if it works: what ranking starts from."""
     spends: Mapping[str, int] = {}
+    discount: float = 0.0
+    """Share it takes off the price, 0 to 1: an offer is measured net of it."""
     journey: str = ""
     placement: str = ""
     shows: tuple[str, ...] = ()

@@ -88,6 +88,11 @@ def begin(customer: Customer, stimulus: Stimulus, playbook: Playbook) -> Begun:
 
 _NONE: frozenset[str] = frozenset()
 
+_ENDS_ADDRESS: Mapping[str, str] = {
+    "Email Bounced": "mail to it bounced",
+    "Email Marked as Spam": "its owner called our mail spam",
+}
+
 
 def answer(batch: Iterable[Begun], models: Mapping[str, Model], world: World) -> World:
     """Ask each model once for all customers of the batch whose turns may need it; the rules answer the rest."""
@@ -111,7 +116,7 @@ def finish(begun: Begun, playbook: Playbook, world: World) -> Turn:
         case Event():
             if not stimulus.fires:
                 return Turn(begun.customer)
-            if not work.enrollments and stimulus.name not in playbook.entering:
+            if not work.enrollments and stimulus.name not in playbook.entering and stimulus.name not in _ENDS_ADDRESS:
                 return Turn(begun.customer)
             work.on_event(stimulus)
         case Wake():
@@ -153,6 +158,8 @@ class _Work:
         for at, enrollment in enumerate(self.enrollments):
             if enrollment.is_open:
                 self._walk(at, event)
+        if event.name in _ENDS_ADDRESS:
+            self._suppress("email", event.occurred_at, _ENDS_ADDRESS[event.name])
         for journey in self.playbook.entering.get(event.name, ()):
             entered = journeys.enroll(journey, event, self.moment, self.enrollments)
             if isinstance(entered, EntryRefusal):
@@ -279,7 +286,8 @@ class _Work:
             self._unreserve(decision.decision_id)
             self.refusal = Refusal(f"the channel answered {receipt.outcome}", receipt.detail or "without a reason")
             if receipt.outcome == "dead":
-                self._suppress(decision, receipt)
+                assert decision.action is not None
+                self._suppress(decision.action.channel, receipt.at, receipt.detail or "the address is dead")
             if at is not None:
                 enrollment = self.enrollments[at]
                 journey = _journey(enrollment, self.playbook)
@@ -327,16 +335,12 @@ class _Work:
         others = tuple(c for c in address.contacts if c.decision_id != decision.decision_id)
         self.addresses = (replace(address, contacts=(*others, contact)[-_MAILBOX_CONTACTS_MAX:]),)
 
-    def _suppress(self, decision: Decision, receipt: Receipt) -> None:
+    def _suppress(self, channel: str, at: datetime, reason: str) -> None:
         """A dead address is left alone from now on, by every journey and whoever shares it."""
-        assert decision.action is not None
-        channel = decision.action.channel
         key = self.moment.fact(f"address.{channel}")
         if isinstance(key, str):
             address = self.world.addresses.get(channel, key) or Address(channel, key)
-            self.addresses = (
-                replace(address, suppressed_at=receipt.at, reason=receipt.detail or "the address is dead"),
-            )
+            self.addresses = (replace(address, suppressed_at=at, reason=reason),)
 
     def _expose(self, decision: Decision, at: datetime) -> None:
         """The moment it was, or would have been, sent fixes the arm: in both arms alike."""

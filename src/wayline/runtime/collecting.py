@@ -14,11 +14,22 @@ from wayline.errors import Rejected
 from wayline.observation.events import parse_batch
 from wayline.store import Appended, Log, Rejection, Vault
 
-__all__ = ["Collected", "Collector"]
+__all__ = ["Collected", "Collector", "Delivered"]
+
+
+class Delivered(Struct, frozen=True):
+    """Messages as one request brought them."""
+
+    items: Sequence[Any]
+    source: str
+    received_at: datetime
+    sent_at: datetime | None = None
+    fires: bool = True
+    trusted: bool = True
 
 
 class Collected(Struct, frozen=True):
-    """What became of one delivery of messages: accepted = stored + duplicates + conflicts + rejected."""
+    """What became of some requests: offered = stored + duplicates + conflicts + rejected."""
 
     appended: Appended
     rejected: tuple[Rejection, ...] = ()
@@ -32,41 +43,45 @@ class Collector:
         self.vault = vault
         self.currency = currency
 
-    def collect(
-        self,
-        items: Sequence[Any],
-        *,
-        source: str,
-        received_at: datetime,
-        sent_at: datetime | None = None,
-        fires: bool = True,
-        trusted: bool = True,
-    ) -> Collected:
-        """Store what can be used, keep what cannot with its reason. StoreUnavailable: nothing is acknowledged."""
-        verdicts = parse_batch(
-            items,
-            source=source,
-            received_at=received_at,
-            keyed=self.vault.keyed,
-            sent_at=sent_at,
-            currency=self.currency,
-            trusted=trusted,
-            fires=fires,
-        )
+    def collect(self, *requests: Delivered) -> Collected:
+        """Store what can be used, keep what cannot with its reason; all requests in one durable commit.
+
+        Raises StoreUnavailable, and then nothing of any of them is acknowledged.
+        """
         events: list[Event] = []
         personal: dict[str, dict[str, Any]] = {}
         rejected: list[Rejection] = []
-        for item, verdict in zip(items, verdicts, strict=True):
-            if isinstance(verdict, Rejected):
-                rejected.append(_rejection(item, verdict, source, received_at))
-                continue
-            events.append(verdict.event)
-            if verdict.personal:
-                personal.setdefault(verdict.subject, {}).update(verdict.personal)
+        for request in requests:
+            self._read(request, events, personal, rejected)
         # The vault first: a value without its event is harmless, an event whose person cannot be written to is not.
         if personal:
             self.vault.put(personal)
         return Collected(self.log.append(events, rejected), tuple(rejected))
+
+    def _read(
+        self,
+        request: Delivered,
+        events: list[Event],
+        personal: dict[str, dict[str, Any]],
+        rejected: list[Rejection],
+    ) -> None:
+        verdicts = parse_batch(
+            request.items,
+            source=request.source,
+            received_at=request.received_at,
+            keyed=self.vault.keyed,
+            sent_at=request.sent_at,
+            currency=self.currency,
+            trusted=request.trusted,
+            fires=request.fires,
+        )
+        for item, verdict in zip(request.items, verdicts, strict=True):
+            if isinstance(verdict, Rejected):
+                rejected.append(_rejection(item, verdict, request.source, request.received_at))
+                continue
+            events.append(verdict.event)
+            if verdict.personal:
+                personal.setdefault(verdict.subject, {}).update(verdict.personal)
 
 
 def _rejection(item: Any, why: Rejected, source: str, received_at: datetime) -> Rejection:

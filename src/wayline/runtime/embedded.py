@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,7 +24,6 @@ from wayline.domain import (
     Customer,
     Decision,
     Event,
-    Identifier,
     Playbook,
     SetAside,
     Stimulus,
@@ -34,8 +34,10 @@ from wayline.domain import (
 from wayline.engine import Model
 from wayline.interpretation import customers
 from wayline.observation import catalog
+from wayline.errors import Broken
 from wayline.orchestration.gates import spread
 from wayline.runtime.handover import Outbox, Rendering
+from wayline.runtime.people import People, Whose
 from wayline.store import Batch, Delivery, Log, State, Vault
 
 __all__ = ["Embedded", "Limits", "Progress"]
@@ -44,6 +46,10 @@ _log = structlog.get_logger()
 
 _FLOOR = "checkpoint_floor"
 """Note: log position up to which every memory is checkpointed."""
+
+
+_WHOSE = msgspec.msgpack.Encoder()
+_WHOSE_DECODER = msgspec.msgpack.Decoder(tuple[int, tuple[tuple[int, str], ...]])
 
 
 class Limits(Struct, frozen=True):
@@ -97,11 +103,12 @@ class Embedded:
         self.shelf = catalog.Shelf(state.products())
         self.customers: dict[str, Customer] = {}
         self.dirty: set[str] = set()
-        self.people: dict[Identifier, str] = {}
+        self.people = People(state)
         self.decided: dict[str, Decision] = {}
         self.allotments: dict[str, int] = {}
         self._addresses: dict[tuple[str, str], Address | None] = {}
         self._since_checkpoint = 0
+        self._notes_count = 0
         self.position = state.position()
         self.outbox = Outbox(self, channels, Rendering(playbook, vault, self.shelf))
         self._recover()
@@ -111,6 +118,8 @@ class Embedded:
     def cycle(self, now: datetime) -> Progress:
         """Fold all that was acknowledged, wake who is due, hand over what may leave. Once each, bounded."""
         progress = Progress()
+        if self.position < 0:
+            self._recover()
         self._fold_acknowledged(now, progress)
         self._wake_due(now, progress)
         progress.handed_over += self.outbox.hand_over(now)
@@ -162,7 +171,7 @@ class Embedded:
         world = self.world(now)
         wave = [(self.customers[customer_id], Wake(due_at)) for due_at, customer_id in due]
         progress.set_aside += self._take_wave(wave, world, batch)
-        self.state.commit(batch)
+        self.commit(batch)
         progress.wakes += len(due)
 
     # ------------------------------------------------------------------ turns
@@ -302,36 +311,78 @@ class Embedded:
     def _fold_batch(self, events: Sequence[Event], now: datetime) -> int:
         """One transaction of events: who they are about, what they tell of the shelf, and their turns."""
         batch = Batch(position=events[-1].position)
-        self._resolve(events)
+        self.people.prefetch(events)
         world = self.world(now, events[-1].position)
         wave: dict[str, tuple[Customer, Stimulus]] = {}
         aside = 0
+        whose: list[str] = []
         for event in events:
-            if event.name in catalog.TELLING:
+            tells = event.name in catalog.TELLING
+            found = self.people.whose(event) if event.identifiers else None
+            whose.append(found.customer_id if found else "")
+            # Whoever is in the wave already, or sees the shelf or themselves changed, waits for the wave to be taken.
+            if wave and (tells or (found is not None and (found.merges or found.customer_id in wave))):
                 aside += self._take_wave(tuple(wave.values()), world, batch)
                 wave.clear()
+            if tells:
                 self._tell_shelf(event, world, batch)
-            if not event.identifiers:
-                continue
-            customer_id, customer = self._whose(event, batch, wave, world)
-            if customer_id in wave or customer is None:
-                aside += self._take_wave(tuple(wave.values()), world, batch)
-                wave.clear()
-                customer = None
-            wave[customer_id] = (customer or self.customer(customer_id), event)
+            if found is not None:
+                wave[found.customer_id] = (self._recognised(found, batch), event)
         aside += self._take_wave(tuple(wave.values()), world, batch)
-        self.state.commit(batch)
+        batch.notes.update(self._whose_note(events, whose))
+        self.commit(batch)
+        self.people.committed()
         self.position = events[-1].position
         return aside
 
+    def _recognised(self, found: Whose, batch: Batch) -> Customer:
+        """The customer of an event, with what it taught us of who they are."""
+        customer = self.customer(found.customer_id)
+        batch.links.extend(found.links)
+        for merge in found.merges:
+            loser = self.customer(merge.loser)
+            customer = engine.merge(customer, loser, self.playbook)
+            batch.merges.append(merge)
+            batch.standings.pop(merge.loser, None)
+            batch.topics[merge.loser] = ()
+            # Written at once: a checkpoint of the loser alone could not be told from one of the two together.
+            batch.checkpoints[customer.customer_id] = customer.memory
+            self.customers.pop(merge.loser, None)
+            self.dirty.discard(merge.loser)
+        if found.confidence > customer.match_confidence:
+            customer = replace(customer, standing=replace(customer.standing, match_confidence=found.confidence))
+        if customer is not self.customers[customer.customer_id]:
+            self.customers[customer.customer_id] = customer
+            batch.standings[customer.customer_id] = customer.standing
+        return customer
+
+    def _whose_note(self, events: Sequence[Event], whose: Sequence[str]) -> dict[str, bytes]:
+        """Who each event was about when it was folded, until the next checkpoint: devices change hands later."""
+        note = _WHOSE.encode((events[0].position, tuple(zip((e.position for e in events), whose, strict=True))))
+        self._notes_count += 1
+        return {f"whose:{self._notes_count}": note}
+
+    def commit(self, batch: Batch) -> None:
+        """Write the batch; if that fails, forget all that is at hand, since it is ahead of what is stored."""
+        try:
+            self.state.commit(batch)
+        except BaseException:
+            self.customers.clear()
+            self.dirty.clear()
+            self.people.clear()
+            self.decided.clear()
+            self._addresses.clear()
+            self.position = -1
+            raise
+
     def _tell_shelf(self, event: Event, world: World, batch: Batch) -> None:
-        products, topics = self.shelf.learn(event)
-        batch.products.extend(products)
+        changes = self.shelf.take(event)
+        batch.products.extend(change.product for change in changes)
+        topics = tuple(topic for change in changes for topic in change.topics)
         if not topics:
             return
-        waiting = self.state.waiting_on(tuple(topics))
-        for customer_id in waiting:
-            customer = self.customer(self.state.survivor(customer_id))
+        for customer_id in self.state.waiting_on(topics):
+            customer = self.customer(self.people.survivor(customer_id))
             at = world.now + spread(customer_id, self.playbook.policy.spread)
             standing = engine.nudge(customer.standing, frozenset(topics), at)
             if standing is not customer.standing:
@@ -346,7 +397,7 @@ class Embedded:
         batch.checkpoints = {customer_id: self.customers[customer_id].memory for customer_id in self.dirty}
         self.state.commit(batch)
         self.dirty.clear()
-        self._since_checkpoint = 0
+        self._since_checkpoint = self._notes_count = 0
         if len(self.customers) > self.limits.customers_max:
             self.customers.clear()
         if len(self.people) > 4 * self.limits.customers_max:
@@ -365,26 +416,30 @@ class Embedded:
 
     def _recover(self) -> None:
         """Fold again what happened between the last checkpoint and the last committed turn."""
+        self.position = self.state.position()
         floor = int(self.state.note(_FLOOR) or b"0")
+        self._notes_count = 0
         while floor < self.position:
-            events = self.log.read(floor, min(self.limits.events_max, self.position - floor))
-            if not events:
-                break
-            self._refold([event for event in events if event.position <= self.position])
-            floor = events[-1].position
-        for name, spent in self.state.spent().items():
-            self.allotments[name] = self.allotments.get(name, 0) - spent
+            self._notes_count += 1
+            note = self.state.note(f"whose:{self._notes_count}")
+            if note is None:
+                raise Broken(f"events {floor + 1} to {self.position} were folded and nothing says whose they were")
+            _, whose = _WHOSE_DECODER.decode(note)
+            if whose[-1][0] > floor:
+                self._refold(floor, dict(whose))
+                floor = whose[-1][0]
+        self.allotments = {name: -spent for name, spent in self.state.spent().items()}
 
-    def _refold(self, events: Sequence[Event]) -> None:
-        known = self.state.resolve(list({one for event in events for one in event.identifiers}))
-        self._load(set(known.values()))
+    def _refold(self, floor: int, whose: Mapping[int, str]) -> None:
+        events = self.log.read(floor, max(whose) - floor)
+        survivors = {one: self.state.survivor(one) for one in set(whose.values()) if one}
+        self._load(survivors.values())
         for event in events:
-            customer_id = self._owner_of(event, known)
+            customer_id = survivors.get(whose.get(event.position, ""))
             if customer_id is None:
                 continue
             customer = self.customer(customer_id)
-            if event.position <= customer.memory.position:
-                continue
-            memory = customers.fold(customer.memory, event, self.playbook)
-            self.customers[customer_id] = replace(customer, memory=memory)
-            self.dirty.add(customer_id)
+            if event.position > customer.memory.position:
+                memory = customers.fold(customer.memory, event, self.playbook)
+                self.customers[customer_id] = replace(customer, memory=memory)
+                self.dirty.add(customer_id)

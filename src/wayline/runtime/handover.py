@@ -9,7 +9,7 @@ done with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +111,8 @@ class Outbox:
         self.owner = owner
         self.channels = channels
         self.rendering = rendering
+        self.on_settled: Callable[[Delivery, Decision, Receipt], None] | None = None
+        """Told of every message that was sent or withheld; the simulated shop listens here."""
 
     def hand_over(self, now: datetime) -> int:
         """Take the rows that are due through claim, call and settle; how many there were."""
@@ -160,7 +162,7 @@ class Outbox:
                 claimed = replace(row, state="attempting", attempts=row.attempts + 1, lease_until=now + _LEASE)
                 batch.deliveries.append(claimed)
                 leaving.append((claimed, decision))
-        owner.state.commit(batch)
+        owner.commit(batch)
         return leaving
 
     def _call(self, row: Delivery, decision: Decision, now: datetime) -> Receipt:
@@ -204,7 +206,9 @@ class Outbox:
                 )
             )
             owner.decided.pop(row.decision_id, None)
-        owner.state.commit(batch)
+            if self.on_settled is not None and state in ("sent", "withheld"):
+                self.on_settled(row, decision, receipt)
+        owner.commit(batch)
 
     def _decision(self, row: Delivery) -> Decision:
         decision = self.owner.decided.get(row.decision_id) or self.owner.state.decision(row.decision_id)

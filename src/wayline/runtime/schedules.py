@@ -9,15 +9,12 @@ from wayline.domain import Customer, Event, Identifier, Schedule, World
 from wayline.governance.consent import zone_of
 from wayline.interpretation.moment import Moment
 from wayline.runtime.embedded import Embedded
+from wayline.runtime.people import CUSTOMER
 
-__all__ = ["CUSTOMER", "INTERNAL", "Schedules", "due_between"]
+__all__ = ["INTERNAL", "Schedules", "due_between"]
 
 INTERNAL = "wayline"
 """Source of the events the engine writes itself."""
-
-CUSTOMER = "customer_id"
-"""Kind of the one identifier an internal event carries."""
-
 
 def due_between(schedule: Schedule, after: datetime, until: datetime, zone: str) -> Iterator[datetime]:
     """The instants of a schedule in (after, until], by the clock of the shop's zone."""
