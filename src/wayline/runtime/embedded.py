@@ -8,7 +8,7 @@ checkpoint. There is one writer: this loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -32,9 +32,10 @@ from wayline.domain import (
     World,
 )
 from wayline.engine import Model
+from wayline.errors import Broken
+from wayline.governance.consent import zone_of
 from wayline.interpretation import customers
 from wayline.observation import catalog
-from wayline.errors import Broken
 from wayline.orchestration.gates import spread
 from wayline.runtime.handover import Outbox, Rendering
 from wayline.runtime.people import People, Whose
@@ -106,6 +107,10 @@ class Embedded:
         self.people = People(state)
         self.decided: dict[str, Decision] = {}
         self.allotments: dict[str, int] = {}
+        self.on_decided: Callable[[Decision], None] | None = None
+        """Told of every decision as it is taken; what shows progress listens here."""
+        self._spent: dict[str, int] = {}
+        self._today = ""
         self._addresses: dict[tuple[str, str], Address | None] = {}
         self._since_checkpoint = 0
         self._notes_count = 0
@@ -178,6 +183,7 @@ class Embedded:
 
     def world(self, now: datetime, position: int | None = None) -> World:
         """What is true outside the customers, as of this batch."""
+        self._allot(now)
         return World(
             now=now,
             catalog=self.shelf,
@@ -185,6 +191,15 @@ class Embedded:
             allotments=self.allotments,
             position=self.position if position is None else position,
         )
+
+    def _allot(self, now: datetime) -> None:
+        """A budget is for a day, by the shop's clock: what is left of each today."""
+        today = now.astimezone(zone_of(self.playbook.policy.zone)).date().isoformat()
+        if today == self._today:
+            return
+        self._today = today
+        budgets: Mapping[str, int] = self.playbook.settings.get("budgets", {})
+        self.allotments = {name: most - self._spent.get(f"{name}@{today}", 0) for name, most in budgets.items()}
 
     def get(self, channel: str, key: str) -> Address | None:
         """What is known of an address (the `Addresses` of the world)."""
@@ -271,13 +286,17 @@ class Embedded:
         self.customers[customer_id] = customer
         for decision in turn.decisions:
             batch.decisions.append(decision)
+            if self.on_decided is not None:
+                self.on_decided(decision)
             if decision.action is not None and decision.lane != "onsite":
                 self.decided[decision.decision_id] = decision
                 batch.deliveries.append(self._row(decision, world.now))
         batch.holds.extend(turn.holds)
         batch.refused_entries.extend((customer_id, refusal) for refusal in turn.refused_entries)
         for name, amount in turn.spends.items():
-            batch.spends[name] = batch.spends.get(name, 0) + amount
+            today = f"{name}@{self._today}"
+            batch.spends[today] = batch.spends.get(today, 0) + amount
+            self._spent[today] = self._spent.get(today, 0) + amount
             self.allotments[name] = self.allotments.get(name, 0) - amount
         for address in turn.addresses:
             self._addresses[address.channel, address.key] = address
@@ -428,7 +447,8 @@ class Embedded:
             if whose[-1][0] > floor:
                 self._refold(floor, dict(whose))
                 floor = whose[-1][0]
-        self.allotments = {name: -spent for name, spent in self.state.spent().items()}
+        self._spent = dict(self.state.spent())
+        self._today = ""
 
     def _refold(self, floor: int, whose: Mapping[int, str]) -> None:
         events = self.log.read(floor, max(whose) - floor)

@@ -16,6 +16,7 @@ __all__ = ["INTERNAL", "Schedules", "due_between"]
 INTERNAL = "wayline"
 """Source of the events the engine writes itself."""
 
+
 def due_between(schedule: Schedule, after: datetime, until: datetime, zone: str) -> Iterator[datetime]:
     """The instants of a schedule in (after, until], by the clock of the shop's zone."""
     where = zone_of(zone)
