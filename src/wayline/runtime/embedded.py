@@ -25,7 +25,6 @@ from wayline.domain import (
     Decision,
     Event,
     Playbook,
-    SetAside,
     Stimulus,
     Turn,
     Wake,
@@ -39,7 +38,7 @@ from wayline.observation import catalog
 from wayline.orchestration.gates import spread
 from wayline.runtime.handover import Outbox, Rendering
 from wayline.runtime.people import People, Whose
-from wayline.store import Batch, Delivery, Log, State, Vault
+from wayline.store import Batch, Delivery, Log, SetAside, State, Vault
 
 __all__ = ["Embedded", "Limits", "Progress"]
 
@@ -48,6 +47,11 @@ _log = structlog.get_logger()
 _FLOOR = "checkpoint_floor"
 """Note: log position up to which every memory is checkpointed."""
 
+
+_TELLING = frozenset({
+    "Cart Viewed", "Inventory Changed", "Order Completed", "Price Changed", "Product Added", "Product Clicked",
+    "Product List Viewed", "Product Viewed", "Store Purchase",
+})
 
 _WHOSE = msgspec.msgpack.Encoder()
 _WHOSE_DECODER = msgspec.msgpack.Decoder(tuple[int, tuple[tuple[int, str], ...]])
@@ -336,7 +340,7 @@ class Embedded:
         aside = 0
         whose: list[str] = []
         for event in events:
-            tells = event.name in catalog.TELLING
+            tells = event.name in _TELLING
             found = self.people.whose(event) if event.identifiers else None
             whose.append(found.customer_id if found else "")
             # Whoever is in the wave already, or sees the shelf or themselves changed, waits for the wave to be taken.

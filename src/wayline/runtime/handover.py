@@ -27,7 +27,7 @@ from wayline.store import Batch, Delivery, DeliveryState, Vault
 if TYPE_CHECKING:
     from wayline.runtime.embedded import Embedded
 
-__all__ = ["Outbox", "Rendering"]
+__all__ = ["Outbox", "Rendering", "unsubscribe_token"]
 
 _log = structlog.get_logger()
 
@@ -57,8 +57,7 @@ class Rendering(Struct):
             "products": [self._shown(sku) for sku in action.shows],
             "trigger": {**trigger},
             "shop": self.playbook.settings.get("shop", {}),
-            "links": self._links(decision.decision_id),
-            "decision_id": decision.decision_id,
+            "links": {"unsubscribe": self.unsubscribe_url(decision)},
         }
         language = str(traits.get("language") or self.playbook.language)
         rendered = render(content, language, values)
@@ -76,7 +75,21 @@ class Rendering(Struct):
             to=to,
             parts=rendered.parts,
             purpose=action.purpose,
+            headers=self._headers(decision),
         )
+
+    def unsubscribe_url(self, decision: Decision) -> str:
+        """Where this recipient stops such messages: opaque, and nobody can make one for another message."""
+        base = str(self.playbook.settings.get("server", {}).get("public_url", "")).rstrip("/")
+        return f"{base}/unsubscribe/{decision.decision_id}.{unsubscribe_token(self.vault, decision.decision_id)}"
+
+    def _headers(self, decision: Decision) -> dict[str, str]:
+        if decision.action is None or decision.action.purpose != "marketing" or decision.action.channel != "email":
+            return {}
+        return {
+            "List-Unsubscribe": f"<{self.unsubscribe_url(decision)}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        }
 
     def personal(self, customer: Customer) -> dict[str, Any]:
         """Everything the vault keeps of this person, the newest address of each kind last."""
@@ -87,12 +100,6 @@ class Rendering(Struct):
             values.update(found.get(subject, {}))
         return values
 
-    def _links(self, decision_id: str) -> dict[str, str]:
-        # The decision's id is the opaque token of wire rules: it names recipient and purpose, and nobody can guess it.
-        server = self.playbook.settings.get("server", {}).get("public_url")
-        base = str(server or self.playbook.settings.get("shop", {}).get("url", "")).rstrip("/")
-        return {"unsubscribe": f"{base}/unsubscribe/{decision_id}", "preferences": f"{base}/preferences/{decision_id}"}
-
     def _shown(self, sku: str) -> dict[str, Any]:
         product = self.shelf.product(sku) or Product(sku)
         return {
@@ -102,6 +109,11 @@ class Rendering(Struct):
             "url": product.url,
             "category": product.category,
         }
+
+
+def unsubscribe_token(vault: Vault, decision_id: str) -> str:
+    """What proves that a link to unsubscribe was made here, for this message."""
+    return vault.keyed("unsubscribe", decision_id)
 
 
 class Outbox:
