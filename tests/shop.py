@@ -1,9 +1,9 @@
 """A shop to write tests in: people do things, time passes, and the real engine decides, over a real store.
 
-    shop = Shop()
-    shop.tell(happened("Checkout Step Viewed", ann, step=2))
-    shop.after(hours=1)
-    assert shop.sent() == [("email", "cart-reminder")]
+shop = Shop()
+shop.tell(happened("Checkout Step Viewed", ann, step=2))
+shop.after(hours=1)
+assert shop.sent() == [("email", "cart-reminder")]
 """
 
 from __future__ import annotations
@@ -124,7 +124,15 @@ class Shop:
     def consent(self, who: Sequence[Identifier] = ANN, *channels: str) -> None:
         """They may be written to; what is personal is in the vault."""
         for identifier in who:
-            self.store.vault.put({f"{identifier.kind}:{identifier.value}": {"email": "ann@example.com", "first_name": "Ann", "phone": "+4915112345678"}})
+            self.store.vault.put(
+                {
+                    f"{identifier.kind}:{identifier.value}": {
+                        "email": "ann@example.com",
+                        "first_name": "Ann",
+                        "phone": "+4915112345678",
+                    }
+                }
+            )
         self.tell(*(happened("Consent Granted", who, channel=c, purpose="marketing") for c in channels or ("email",)))
 
     def tell(self, *events: Event) -> None:
@@ -177,8 +185,15 @@ class Shop:
 
 def product(sku: str, price: int, *, available: int | None = 5, category: str = "winter-jackets") -> Product:
     """Something on the shelf."""
-    return Product(sku=sku, name=sku.title(), category=category, price=price, cost=price // 2,
-                   available=available, url=f"https://larkfell.example/p/{sku}")
+    return Product(
+        sku=sku,
+        name=sku.title(),
+        category=category,
+        price=price,
+        cost=price // 2,
+        available=available,
+        url=f"https://larkfell.example/p/{sku}",
+    )
 
 
 def _stamped(p: Product, at: datetime) -> Product:

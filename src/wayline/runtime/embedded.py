@@ -48,10 +48,19 @@ _FLOOR = "checkpoint_floor"
 """Note: log position up to which every memory is checkpointed."""
 
 
-_TELLING = frozenset({
-    "Cart Viewed", "Inventory Changed", "Order Completed", "Price Changed", "Product Added", "Product Clicked",
-    "Product List Viewed", "Product Viewed", "Store Purchase",
-})
+_TELLING = frozenset(
+    {
+        "Cart Viewed",
+        "Inventory Changed",
+        "Order Completed",
+        "Price Changed",
+        "Product Added",
+        "Product Clicked",
+        "Product List Viewed",
+        "Product Viewed",
+        "Store Purchase",
+    }
+)
 
 _WHOSE = msgspec.msgpack.Encoder()
 _WHOSE_DECODER = msgspec.msgpack.Decoder(tuple[int, tuple[tuple[int, str], ...]])
