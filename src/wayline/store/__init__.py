@@ -48,13 +48,15 @@ DeliveryState = Literal["pending", "attempting", "sent", "withheld", "unknown", 
 
 
 class Appended(Struct, frozen=True):
-    """The verdict on one append: stored + duplicates + conflicts is what was offered; nothing is lost silently."""
+    """The verdict on one append: stored + duplicates + conflicts + unstorable is what was offered."""
 
     stored: int
     duplicates: int
     conflicts: int
     """Same (source, event_id) with other content: the first is kept, the second is stored beside it, flagged."""
     head: int
+    unstorable: int = 0
+    """Events no file could hold (an integer beyond 64 bits): kept as rejections, while their neighbours are stored."""
 
 
 class Rejection(Struct, frozen=True, kw_only=True):

@@ -13,17 +13,17 @@ from wayline.errors import Broken
 
 __all__ = ["check_merges", "root_of"]
 
-SurvivorOf = Callable[[str], str | None]
+_SurvivorOf = Callable[[str], str | None]
 
 
-def root_of(customer_id: str, survivor_of: SurvivorOf) -> str:
+def root_of(customer_id: str, survivor_of: _SurvivorOf) -> str:
     """The id this one resolves to after all merges; itself if it was never merged."""
     while (survivor := survivor_of(customer_id)) is not None:
         customer_id = survivor
     return customer_id
 
 
-def check_merges(merges: Iterable[Merge], survivor_of: SurvivorOf) -> None:
+def check_merges(merges: Iterable[Merge], survivor_of: _SurvivorOf) -> None:
     """Whether these merges may be added in this order; Broken says which one may not, and why."""
     added: dict[str, str] = {}
 

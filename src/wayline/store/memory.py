@@ -32,7 +32,7 @@ from wayline.errors import Broken
 from wayline.store import Appended, Batch, Delivery, DeliveryState, Rejection, SetAside
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
 from wayline.store.lineage import check_merges, root_of
-from wayline.store.outbox import TRANSITIONS, succeed
+from wayline.store.outbox import TRANSITIONS, check_move, is_born
 from wayline.store.seal import pseudonym
 
 __all__ = ["MemoryLog", "MemoryState", "MemoryVault"]
@@ -200,8 +200,12 @@ class MemoryState:
         check_merges(batch.merges, self._survivor_of)
         kept: dict[str, Delivery] = {}
         for delivery in batch.deliveries:
-            key = delivery.decision_id
-            kept[key] = succeed(kept.get(key) or self._deliveries.get(key), delivery)
+            stored = kept.get(delivery.decision_id) or self._deliveries.get(delivery.decision_id)
+            if stored is not None and is_born(delivery) and not is_born(stored):
+                continue
+            if stored is not None:
+                check_move(stored.state, stored.attempts, delivery)
+            kept[delivery.decision_id] = delivery
         return kept
 
     def _put_customers(self, batch: Batch) -> None:

@@ -1,30 +1,42 @@
-"""Opening a store: a folder for one that lasts, None for one in memory."""
+"""Opening a store: a folder for one that lasts, None for one in memory.
+
+folder/wayline.lock    held while a process has the folder open; says which
+folder/log.sqlite      what happened
+folder/state.sqlite    where everybody stands
+folder/vault.sqlite    personal values, sealed
+folder/master.key      what opens them: 32 bytes, readable by the owner only; keep its backup apart from the others
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from msgspec import Struct
 
+from wayline.errors import OperatorError, StoreLocked
 from wayline.store import Log, State, Vault
 from wayline.store.memory import MemoryLog, MemoryState, MemoryVault
+from wayline.store.seal import MasterKey, Seal
 
 __all__ = ["Store", "open_store"]
 
 
 class Store(Struct, frozen=True):
-    """All that is kept, opened together: the log, the state, the vault."""
+    """All that is kept, opened together: the log, the state, the vault; `folder` is None in memory."""
 
     log: Log
     state: State
     vault: Vault
+    folder: Path | None = None
+    opened: ExitStack = ExitStack()
 
     def close(self) -> None:
         """Give the folder up, so that another process may open it."""
-        self.log.close()
-        self.state.close()
-        self.vault.close()
+        self.opened.close()
 
     def __enter__(self) -> Store:
         return self
@@ -33,6 +45,53 @@ class Store(Struct, frozen=True):
         self.close()
 
 
-def open_store(folder: Path | None = None) -> Store:
-    """The store in this folder, made if it is not there; None for one in memory, gone when the process ends."""
-    return Store(MemoryLog(), MemoryState(), MemoryVault())
+def open_store(folder: Path | None = None, *, key_file: Path | None = None) -> Store:
+    """The store in this folder, made if it is not there; None for one in memory, gone when the process ends.
+
+    `key_file` is where the master key lies, if not in the folder. Raises StoreLocked if another process has it open.
+    """
+    if folder is None:
+        return Store(MemoryLog(), MemoryState(), MemoryVault())
+    # Imported late: whoever stays in memory needs no SQLite.
+    from wayline.store.sqlite_log import SqliteLog
+    from wayline.store.sqlite_state import SqliteState
+    from wayline.store.vault import SqliteVault
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as opened:
+        _lock(folder / "wayline.lock", opened)
+        master = _master_key(key_file or folder / "master.key", folder / "vault.sqlite")
+        vault = SqliteVault(folder / "vault.sqlite", master)
+        opened.callback(vault.close)
+        log = SqliteLog(folder / "log.sqlite", Seal(master.derive("rejections")))
+        opened.callback(log.close)
+        state = SqliteState(folder / "state.sqlite")
+        opened.callback(state.close)
+        return Store(log, state, vault, folder, opened.pop_all())
+    raise AssertionError("an ExitStack swallows nothing")
+
+
+def _lock(path: Path, opened: ExitStack) -> None:
+    """Hold the folder until `opened` closes; the system lets go by itself when the process dies."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    opened.callback(os.close, file)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        raise StoreLocked(
+            f"{path.parent}: process {holder} has this folder open, and only one may. Stop it, or use another folder."
+        ) from None
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+
+
+def _master_key(path: Path, vault: Path) -> MasterKey:
+    if path.exists():
+        return MasterKey.read(path)
+    if vault.exists():
+        raise OperatorError(
+            f"{path}: the master key is gone, and {vault} cannot be read without it. Restore the key file from its "
+            f"backup; a new key would give every customer a new identity."
+        )
+    return MasterKey.create(path)

@@ -1,4 +1,4 @@
-"""What may become of an outbox row: a table, and the one function that reads it.
+"""What may become of an outbox row: a table, and what reads it.
 
     pending <---> attempting ----> sent | withheld | refused | dead        settled
        |              |   ^
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from wayline.errors import Broken
 from wayline.store import Delivery, DeliveryState
 
-__all__ = ["SETTLED", "TRANSITIONS", "succeed"]
+__all__ = ["SETTLED", "TRANSITIONS", "check_move", "is_born"]
 
 TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     "pending": frozenset({"pending", "attempting", "sent", "withheld", "unknown", "refused", "dead"}),
@@ -33,19 +33,17 @@ TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
 SETTLED: frozenset[DeliveryState] = frozenset(state for state, onward in TRANSITIONS.items() if onward == {state})
 
 
-def succeed(stored: Delivery | None, offered: Delivery) -> Delivery:
-    """The row to keep when `offered` comes after `stored`; a move the table does not have is Broken.
+def is_born(delivery: Delivery) -> bool:
+    """Whether this is the row as a turn first writes it; offered again once it has moved, it is a repeat."""
+    return delivery.state == "pending" and delivery.attempts == 0
 
-    A row as it was born (pending, no attempt), offered again, is a repeated commit: the stored one wins.
-    """
-    if stored is None:
-        return offered
-    if offered.state == "pending" and offered.attempts == 0 and stored.state != "pending":
-        return stored
-    if offered.state in TRANSITIONS[stored.state] and offered.attempts >= stored.attempts:
-        return offered
+
+def check_move(state: DeliveryState, attempts: int, offered: Delivery) -> None:
+    """Whether a row in this state, after so many attempts, may become `offered`; otherwise Broken says why not."""
+    if offered.state in TRANSITIONS[state] and offered.attempts >= attempts:
+        return
     raise Broken(
-        f"delivery {offered.decision_id!r} is {stored.state!r} after {stored.attempts} attempts and was offered as "
+        f"delivery {offered.decision_id!r} is {state!r} after {attempts} attempts and was offered as "
         f"{offered.state!r} after {offered.attempts}; attempts never fall, and from there it may become "
-        f"{', '.join(sorted(TRANSITIONS[stored.state]))}. Read the row before writing it."
+        f"{', '.join(sorted(TRANSITIONS[state]))}. Read the row before writing it."
     )

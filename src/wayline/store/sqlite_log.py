@@ -1,0 +1,232 @@
+"""The log in one SQLite file: events in the order they were acknowledged, each key once.
+
+Positions are given out here, one after another within one transaction, so what is committed has no gaps and a reader
+that asks for more than its last position skips nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import apsw
+from msgspec import Struct, json, msgpack
+from msgspec.structs import replace
+
+from wayline.domain import Event, Identifier
+from wayline.store import Appended, Rejection
+from wayline.store.duplicates import CONFLICTS_MAX, is_same_content, key_hash
+from wayline.store.durable import Durable, all_rows, first_value
+from wayline.store.seal import Seal
+from wayline.store.seen import SEEN_SCHEMA, SEGMENT_KEYS, Seen
+
+__all__ = ["REJECTIONS_MAX", "SqliteLog"]
+
+REJECTIONS_MAX = 1_000_000  # kept; older ones go, and stay counted
+_PAGE_BYTES = 8192
+_STRETCH = 50_000  # positions looked through at a time, so that nobody holds an old snapshot open for long
+_ABOUT = "rejected event"
+
+_SCHEMA_1 = f"""
+CREATE TABLE events (position INTEGER PRIMARY KEY, name TEXT NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE conflicts (number INTEGER PRIMARY KEY, position INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE INDEX conflicts_by_position ON conflicts (position);
+CREATE TABLE rejections (number INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE totals (
+    stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, conflict INTEGER NOT NULL, rejected INTEGER NOT NULL
+) STRICT;
+INSERT INTO totals VALUES (0, 0, 0, 0);
+{SEEN_SCHEMA}
+"""
+MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
+
+_encode = msgpack.Encoder().encode
+_event = msgpack.Decoder(Event).decode
+_rejection = msgpack.Decoder(Rejection).decode
+
+
+class _Written(Struct):
+    """What one append wrote, to be remembered once it is committed."""
+
+    rows: list[tuple[int, str, bytes]] = []
+    fresh: list[Event] = []
+    hashes: list[int] = []
+    rejections: list[Rejection] = []
+    filters: list[tuple[int, bytes]] = []
+    duplicates: int = 0
+    conflicts: int = 0
+
+
+class SqliteLog:
+    """What happened, in one file; rejected events are sealed in it."""
+
+    def __init__(self, path: Path, seal: Seal, *, segment_keys: int = SEGMENT_KEYS) -> None:
+        self._seal = seal
+        self._lock = threading.Lock()
+        self._file = Durable(path, MIGRATIONS, page_bytes=_PAGE_BYTES)
+        with self._file.reading() as connection:
+            self._head: int = first_value(connection, "SELECT max(position) FROM events") or 0
+            self._seen = Seen(connection, segment_keys)
+
+    # ------------------------------------------------------------------ writing
+
+    def append(self, events: Sequence[Event], rejections: Sequence[Rejection] = ()) -> Appended:
+        hashes = [key_hash(event.source, event.event_id) for event in events]
+        with self._lock:
+            first = self._head + 1
+            written = self._file.write(lambda connection: self._append(connection, events, hashes, rejections))
+            # Only now, when it is on disk, is it known: had the write failed, none of it would have happened.
+            self._head += len(written.rows)
+            self._seen.add(first, written.hashes)
+            self._seen.sealed(written.filters)
+            return Appended(
+                stored=len(written.rows),
+                duplicates=written.duplicates,
+                conflicts=written.conflicts,
+                unstorable=len(written.rejections),
+                head=self._head,
+            )
+
+    def _append(
+        self,
+        connection: apsw.Connection,
+        events: Sequence[Event],
+        hashes: Sequence[int],
+        rejections: Sequence[Rejection],
+    ) -> _Written:
+        written = _Written()
+        self._sort(connection, zip(events, hashes, strict=True), self._seen.find(connection, hashes), written)
+        if written.rows:
+            connection.executemany("INSERT INTO events VALUES (?, ?, ?)", written.rows)
+            self._seen.write(connection, self._head + 1, written.hashes)
+            written.filters = self._seen.seal_full_segments(connection, self._head + len(written.rows))
+        rejected = [*rejections, *written.rejections]
+        if rejected:
+            bodies = [(self._seal.close(_encode(one), _ABOUT),) for one in rejected]
+            connection.executemany("INSERT INTO rejections (body) VALUES (?)", bodies)
+            connection.execute(
+                "DELETE FROM rejections WHERE number <= (SELECT max(number) FROM rejections) - ?", (REJECTIONS_MAX,)
+            )
+        connection.execute(
+            "UPDATE totals SET stored = stored + ?, duplicate = duplicate + ?, conflict = conflict + ?,"
+            " rejected = rejected + ?",
+            (len(written.rows), written.duplicates, written.conflicts, len(rejected)),
+        )
+        return written
+
+    def _sort(
+        self,
+        connection: apsw.Connection,
+        events: Iterable[tuple[Event, int]],
+        found: dict[int, list[int]],
+        written: _Written,
+    ) -> None:
+        """Tell what is new from what is known, and encode what is new."""
+        for event, key in events:
+            if key in found:
+                holder = self._holder(connection, found[key], event, written)
+                if holder is not None:
+                    self._put_beside(connection, holder, event, written)
+                    continue
+            position = self._head + len(written.rows) + 1
+            placed = replace(event, position=position)
+            try:
+                body = _encode(placed)
+            except (OverflowError, TypeError, ValueError) as error:
+                written.rejections.append(_unstorable(event, error))
+                continue
+            written.rows.append((position, event.name, body))
+            written.fresh.append(placed)
+            written.hashes.append(key)
+            found.setdefault(key, []).append(position)
+
+    def _holder(
+        self, connection: apsw.Connection, positions: Iterable[int], event: Event, written: _Written
+    ) -> Event | None:
+        """The stored event of this very key; equal hashes are not yet equal keys."""
+        for position in positions:
+            if position > self._head:
+                stored = written.fresh[position - self._head - 1]
+            else:
+                stored = _event(first_value(connection, "SELECT body FROM events WHERE position = ?", (position,)))
+            if (stored.source, stored.event_id) == (event.source, event.event_id):
+                return stored
+        return None
+
+    def _put_beside(self, connection: apsw.Connection, holder: Event, event: Event, written: _Written) -> None:
+        rows = all_rows(connection, "SELECT body FROM conflicts WHERE position = ?", (holder.position,))
+        if any(is_same_content(one, event) for one in (holder, *(_event(body) for (body,) in rows))):
+            written.duplicates += 1
+            return
+        written.conflicts += 1
+        if len(rows) < CONFLICTS_MAX:
+            body = _encode(replace(event, position=holder.position))
+            connection.execute("INSERT INTO conflicts (position, body) VALUES (?, ?)", (holder.position, body))
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self, after: int, count_max: int) -> list[Event]:
+        return self._events("SELECT body FROM events WHERE position > ? ORDER BY position LIMIT ?", after, count_max)
+
+    def named(self, names: Sequence[str], after: int = 0) -> Iterator[Event]:
+        sql = """SELECT body FROM events WHERE position > ? AND position <= ?
+            AND name IN (SELECT value FROM json_each(?)) ORDER BY position"""
+        wanted = json.encode(names).decode()
+        for start in range(max(after, 0), self._head, _STRETCH):
+            yield from self._events(sql, start, start + _STRETCH, wanted)
+
+    def about(self, identifiers: Sequence[Identifier], count_max: int) -> list[Event]:
+        wanted = frozenset(identifiers)
+        # The bytes of the value are looked for first: most rows need not be decoded to be passed over.
+        anywhere = " OR ".join(["instr(body, ?) > 0"] * len(wanted)) or "0"
+        sql = f"SELECT body FROM events WHERE position > ? AND position <= ? AND ({anywhere}) ORDER BY position DESC"
+        values = [one.value.encode("utf-8", "surrogatepass") for one in wanted]
+        found: list[Event] = []
+        for end in range(self._head, 0, -_STRETCH):
+            events = self._events(sql, end - _STRETCH, end, *values)
+            found.extend(event for event in events if wanted.intersection(event.identifiers))
+            if len(found) >= count_max:
+                break
+        return found[:count_max][::-1]
+
+    def head(self) -> int:
+        return self._head
+
+    def rejections(self, count_max: int = 1000) -> list[Rejection]:
+        with self._file.reading() as connection:
+            rows = all_rows(connection, "SELECT body FROM rejections ORDER BY number DESC LIMIT ?", (count_max,))
+        return [_rejection(self._seal.open(body, _ABOUT)) for (body,) in rows]
+
+    def conflicts(self, count_max: int = 1000) -> list[Event]:
+        return self._events("SELECT body FROM conflicts ORDER BY position, number LIMIT ?", count_max)
+
+    def counts(self) -> Mapping[str, int]:
+        with self._file.reading() as connection:
+            ((stored, duplicate, conflict, rejected),) = all_rows(connection, "SELECT * FROM totals")
+        return {"stored": stored, "duplicate": duplicate, "conflict": conflict, "rejected": rejected}
+
+    def _events(self, sql: str, *bindings: int | str | bytes) -> list[Event]:
+        with self._file.reading() as connection:
+            rows = all_rows(connection, sql, bindings)
+        return [_event(body) for (body,) in rows]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _unstorable(event: Event, error: Exception) -> Rejection:
+    return Rejection(
+        source=_plain(event.source),
+        event_id=_plain(event.event_id),
+        name=_plain(event.name),
+        code="unstorable",
+        field="",
+        reason=f"it holds a value that cannot be written: {error}. Send integers of at most 64 bits and valid text.",
+        received_at=event.received_at,
+        body=repr(event).encode("utf-8", "backslashreplace"),
+    )
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

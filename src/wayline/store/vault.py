@@ -1,0 +1,103 @@
+"""The one place of personal values: sealed under a key per subject, and gone with that key.
+
+A subject's values are sealed under a data key of its own; that key is sealed under a key derived from the master key,
+which lies outside the database. To forget a subject is to drop its key: a copy of the file made before still holds
+both, which is why the master key must not lie in the same backup.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+from msgspec import msgpack
+
+from wayline.errors import OperatorError
+from wayline.store.durable import Durable
+from wayline.store.seal import MasterKey, Seal, pseudonym
+
+__all__ = ["SqliteVault"]
+
+_PAGE_BYTES = 4096
+_SCHEMA_1 = """
+CREATE TABLE installation (fingerprint TEXT NOT NULL) STRICT;
+CREATE TABLE subjects (subject TEXT PRIMARY KEY NOT NULL, data_key BLOB NOT NULL, personal BLOB NOT NULL) STRICT;
+"""
+MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
+_PUT = """
+INSERT INTO subjects VALUES (?, ?, ?)
+ON CONFLICT (subject) DO UPDATE SET data_key = excluded.data_key, personal = excluded.personal"""
+_GET = "SELECT data_key, personal FROM subjects WHERE subject = ?"
+
+_encode = msgpack.Encoder(order="sorted").encode
+_decode = msgpack.Decoder(dict[str, Any]).decode
+
+
+class SqliteVault:
+    """Personal values in one file, under the key in another."""
+
+    def __init__(self, path: Path, master: MasterKey) -> None:
+        self._pseudonyms = master.derive("pseudonyms")
+        self._wrap = Seal(master.derive("data keys"))
+        self._file = Durable(path, MIGRATIONS, page_bytes=_PAGE_BYTES)
+        try:
+            self._file.write(lambda connection: self._recognise(connection, master.fingerprint))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _recognise(self, connection: apsw.Connection, fingerprint: str) -> None:
+        known = connection.execute("SELECT fingerprint FROM installation").get
+        if known is None:
+            connection.execute("INSERT INTO installation VALUES (?)", (fingerprint,))
+        elif known != fingerprint:
+            raise OperatorError(
+                f"{self._file.path}: it was made under another master key (fingerprint {known}, and this one has "
+                f"{fingerprint}). Put back the key file that belongs to it."
+            )
+
+    def keyed(self, kind: str, value: str) -> str:
+        return pseudonym(self._pseudonyms, kind, value)
+
+    def put(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        if values:
+            self._file.write(lambda connection: self._put(connection, values))
+
+    def _put(self, connection: apsw.Connection, values: Mapping[str, Mapping[str, Any]]) -> None:
+        rows = []
+        for subject, personal in values.items():
+            stored = connection.execute(_GET, (subject,)).fetchone()
+            known = self._open(subject, *stored) if stored else {}
+            merged = known | dict(personal)
+            if stored and merged == known:
+                continue
+            data_key = self._wrap.open(stored[0], subject) if stored else secrets.token_bytes(32)
+            wrapped = stored[0] if stored else self._wrap.close(data_key, subject)
+            rows.append((subject, wrapped, Seal(data_key).close(_encode(merged), subject)))
+        connection.executemany(_PUT, rows)
+
+    def get(self, subjects: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        with self._file.reading() as connection:
+            rows = {subject: connection.execute(_GET, (subject,)).fetchone() for subject in subjects}
+        return {subject: self._open(subject, *row) for subject, row in rows.items() if row}
+
+    def _open(self, subject: str, data_key: bytes, personal: bytes) -> dict[str, Any]:
+        return _decode(Seal(self._wrap.open(data_key, subject)).open(personal, subject))
+
+    def forget(self, subjects: Sequence[str]) -> int:
+        count = self._file.write(lambda connection: _forget(connection, subjects))
+        # Overwritten in the file, but the write-ahead log may still hold the old page.
+        self._file.wipe()
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _forget(connection: apsw.Connection, subjects: Sequence[str]) -> int:
+    before = connection.total_changes()
+    connection.executemany("DELETE FROM subjects WHERE subject = ?", [(subject,) for subject in subjects])
+    return connection.total_changes() - before
