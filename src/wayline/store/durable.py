@@ -24,12 +24,12 @@ from wayline.errors import Broken, OperatorError, StoreUnavailable
 
 __all__ = ["SQLITE_MIN", "Durable", "all_rows", "first_value"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 SQLITE_MIN = (3, 51, 3)  # older ones may lose a commit when a WAL is reset while another connection writes
-WAL_BYTES_MAX = 64 << 20  # beyond this the WAL is copied back into the file after a commit
-BUSY_SECONDS = 5
-CACHE_BYTES = 32 << 20
+_WAL_BYTES_MAX = 64 << 20  # beyond this the WAL is copied back into the file after a commit
+_BUSY_SECONDS = 5
+_CACHE_BYTES = 32 << 20
 
 # The disk had no room, though SQLite reports it as an I/O error: the shared-memory index could not grow.
 _NO_ROOM = {apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMOPEN}
@@ -47,7 +47,7 @@ class Durable:
         self._writing_thread = threading.get_ident()
         self._stopped = ""
         self._wal_pages = 0
-        self._wal_pages_max = WAL_BYTES_MAX // page_bytes
+        self._wal_pages_max = _WAL_BYTES_MAX // page_bytes
         with self._translating("open"):
             self._writer = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
             self._writer.pragma("page_size", page_bytes)
@@ -57,12 +57,12 @@ class Durable:
             # Copying back is done here after a commit, where its failure cannot be mistaken for the commit's.
             self._writer.wal_autocheckpoint(0)
             self._writer.set_wal_hook(self._note_wal)
-            self._writer.pragma("journal_size_limit", WAL_BYTES_MAX)
+            self._writer.pragma("journal_size_limit", _WAL_BYTES_MAX)
             self._migrate(migrations)
 
     # ------------------------------------------------------------------ writing
 
-    def write(self, work: Callable[[apsw.Connection], T]) -> T:
+    def write(self, work: Callable[[apsw.Connection], _T]) -> _T:
         """Run `work` in one transaction and return what it gives, once that is durable; if it raises, nothing stays."""
         with self._lock:
             if self._stopped:
@@ -139,11 +139,11 @@ class Durable:
             finally:
                 self._writer.close()
 
-    def _connect(self, flags: int) -> apsw.Connection:
-        connection = apsw.Connection(str(self.path), flags=flags)
-        connection.set_busy_timeout(BUSY_SECONDS * 1000)
+    def _connect(self, access: int) -> apsw.Connection:
+        connection = apsw.Connection(str(self.path), flags=access)
+        connection.set_busy_timeout(_BUSY_SECONDS * 1000)
         connection.pragma("mmap_size", 0)
-        connection.pragma("cache_size", -CACHE_BYTES >> 10)
+        connection.pragma("cache_size", -_CACHE_BYTES >> 10)
         connection.pragma("trusted_schema", False)
         connection.pragma("temp_store", "memory")
         return connection
@@ -175,7 +175,7 @@ class Durable:
             raise OperatorError(f"{self.path}: the store was closed. Open it again to {attempt} it.") from error
         except apsw.BusyError as error:
             raise StoreUnavailable(
-                f"{self.path}: another process held it for {BUSY_SECONDS} s ({error}). Stop that process, then retry."
+                f"{self.path}: another process held it for {_BUSY_SECONDS} s ({error}). Stop that process, then retry."
             ) from error
         except (apsw.ConstraintError, apsw.SQLError, apsw.MismatchError) as error:
             raise Broken(f"{self.path}: SQLite refused to {attempt}: {error}") from error

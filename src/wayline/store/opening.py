@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from wayline.errors import OperatorError, StoreLocked
 from wayline.store import Log, State, Vault
@@ -32,7 +32,7 @@ class Store(Struct, frozen=True):
     state: State
     vault: Vault
     folder: Path | None = None
-    opened: ExitStack = ExitStack()
+    opened: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
         """Give the folder up, so that another process may open it."""

@@ -2,7 +2,7 @@
 
 The installation has one master key, 32 random bytes in a file of its own that only its owner can read, outside every
 database, so that a copied database gives away nothing. From it come, by purpose, the key of the pseudonyms, the key
-that wraps the customers' data keys, and the key that seals rejected events.
+that wraps the subjects' own keys, and the key that seals rejected events.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Which keys the log has seen: exact, without one index that grows for ever and is written to at random.
 
 Keys are 64-bit hashes; whoever asks compares the real keys at the positions it is given. The newest are in a dict, and
-on disk as plain arrays in order of arrival, one row an append. A full segment of them is sealed: sorted into buckets
+on disk as plain arrays in order of arrival, one row an append. A full chapter of them is sealed: sorted into buckets
 that are written once, with a filter that knows nearly all absent keys. Filters stay in memory, one bit of a word each,
-so that asking 64 segments costs the same as asking one; only what passes a filter is looked up in its bucket.
+so that asking 64 chapters costs the same as asking one; only what passes a filter is looked up in its bucket.
 
     2 bytes of memory and 12 bytes of disk a key; no page is written twice but the last.
 """
@@ -20,16 +20,16 @@ import apsw
 from wayline.errors import Broken
 from wayline.store.durable import all_rows
 
-__all__ = ["SEEN_SCHEMA", "SEGMENT_KEYS", "Seen"]
+__all__ = ["CHAPTER_KEYS", "SEEN_SCHEMA", "Seen"]
 
-SEGMENT_KEYS = 1 << 18
+CHAPTER_KEYS = 1 << 18
 _BUCKETS = 256
-_WORD = 64  # segments that share a word of the filter
+_WORD = 64  # chapters that share a word of the filter
 _PROBES = 8
 
 SEEN_SCHEMA = """
 CREATE TABLE seen (first INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT;
-CREATE TABLE seen_filters (segment INTEGER PRIMARY KEY, bits BLOB NOT NULL) STRICT;
+CREATE TABLE seen_filters (chapter INTEGER PRIMARY KEY, bits BLOB NOT NULL) STRICT;
 CREATE TABLE seen_buckets (place INTEGER PRIMARY KEY, hashes BLOB NOT NULL, offsets BLOB NOT NULL) STRICT;
 """
 
@@ -37,15 +37,15 @@ CREATE TABLE seen_buckets (place INTEGER PRIMARY KEY, hashes BLOB NOT NULL, offs
 class Seen:
     """The keys of one log. Its owner holds the write lock whenever it asks or adds."""
 
-    def __init__(self, connection: apsw.Connection, segment_keys: int = SEGMENT_KEYS) -> None:
-        self._segment_keys = segment_keys
-        self._filter_mask = segment_keys * 16 - 1  # 16 bits a key: about one absent key in 1,700 passes
+    def __init__(self, connection: apsw.Connection, chapter_keys: int = CHAPTER_KEYS) -> None:
+        self._chapter_keys = chapter_keys
+        self._filter_mask = chapter_keys * 16 - 1  # 16 bits a key: about one absent key in 1,700 passes
         self._newest: dict[int, int] = {}
         self._again: dict[int, list[int]] = {}  # further positions of a hash that two keys share
         self._sealed = 0
         self._words: list[Any] = []
-        for segment, bits in all_rows(connection, "SELECT segment, bits FROM seen_filters ORDER BY segment"):
-            self._add_filter(segment, bits)
+        for chapter, bits in all_rows(connection, "SELECT chapter, bits FROM seen_filters ORDER BY chapter"):
+            self._add_filter(chapter, bits)
         for first, hashes in all_rows(connection, "SELECT first, hashes FROM seen ORDER BY first"):
             self.add(first, array("q", hashes))
 
@@ -59,8 +59,8 @@ class Seen:
         """Where a key of such a hash may be stored; a hash that is absent was never seen."""
         newest = self._newest
         found = {key: [newest[key], *self._again.get(key, ())] for key in hashes if key in newest}
-        for key, segment in self._passing(hashes):
-            places = self._look_up(connection, segment, key)
+        for key, chapter in self._passing(hashes):
+            places = self._look_up(connection, chapter, key)
             if places:
                 found[key] = places + found.get(key, [])
         return found
@@ -71,18 +71,18 @@ class Seen:
 
     # ------------------------------------------------------------------ sealing
 
-    def seal_full_segments(self, connection: apsw.Connection, head: int) -> list[tuple[int, bytes]]:
-        """Seal whatever segments the log has filled, within a transaction; give `sealed` what comes back after it."""
+    def seal_full_chapters(self, connection: apsw.Connection, head: int) -> list[tuple[int, bytes]]:
+        """Seal whatever chapters the log has filled, within a transaction; give `sealed` what comes back after it."""
         filters: list[tuple[int, bytes]] = []
-        while (self._sealed + len(filters) + 1) * self._segment_keys <= head:
+        while (self._sealed + len(filters) + 1) * self._chapter_keys <= head:
             filters.append(self._seal(connection, self._sealed + len(filters)))
         return filters
 
     def sealed(self, filters: Iterable[tuple[int, bytes]]) -> None:
-        """Take sealed segments from the dict into the filters; their transaction is committed."""
-        for segment, bits in filters:
-            self._add_filter(segment, bits)
-            last = (segment + 1) * self._segment_keys
+        """Take sealed chapters from the dict into the filters; their transaction is committed."""
+        for chapter, bits in filters:
+            self._add_filter(chapter, bits)
+            last = (chapter + 1) * self._chapter_keys
             remaining = [(key, position) for key, position in self._positions() if position > last]
             self._newest, self._again = {}, {}
             for key, position in remaining:
@@ -92,44 +92,44 @@ class Seen:
         yield from self._newest.items()
         yield from ((key, position) for key, positions in self._again.items() for position in positions)
 
-    def _seal(self, connection: apsw.Connection, segment: int) -> tuple[int, bytes]:
+    def _seal(self, connection: apsw.Connection, chapter: int) -> tuple[int, bytes]:
         import numpy as np
 
-        base = segment * self._segment_keys
+        base = chapter * self._chapter_keys
         stored = all_rows(connection, "SELECT first, hashes FROM seen ORDER BY first")
         keys = np.frombuffer(b"".join(hashes for _, hashes in stored), dtype="<u8")
         first = stored[0][0]
         if first != base + 1:
-            raise Broken(f"segment {segment} begins at {base + 1}, and the unsealed keys at {first}")
-        mine, rest = keys[: self._segment_keys], keys[self._segment_keys :]
+            raise Broken(f"chapter {chapter} begins at {base + 1}, and the unsealed keys at {first}")
+        mine, rest = keys[: self._chapter_keys], keys[self._chapter_keys :]
         order = np.argsort(mine, kind="stable")
         ranked = mine[order]
         edges = np.searchsorted(ranked >> np.uint64(56), np.arange(_BUCKETS + 1, dtype=np.uint64)).tolist()
         offsets = (order + 1).astype("<u4")
         rows = [
-            (segment * _BUCKETS + bucket, ranked[start:end].tobytes(), offsets[start:end].tobytes())
+            (chapter * _BUCKETS + bucket, ranked[start:end].tobytes(), offsets[start:end].tobytes())
             for bucket, (start, end) in enumerate(pairwise(edges))
         ]
         connection.executemany("INSERT INTO seen_buckets VALUES (?, ?, ?)", rows)
         bits = np.zeros(self._filter_mask + 1, dtype=np.uint8)
         bits[self._probes(mine)] = 1
         packed = np.packbits(bits, bitorder="little").tobytes()
-        connection.execute("INSERT INTO seen_filters VALUES (?, ?)", (segment, packed))
+        connection.execute("INSERT INTO seen_filters VALUES (?, ?)", (chapter, packed))
         connection.execute("DELETE FROM seen")
         if len(rest):
-            connection.execute("INSERT INTO seen VALUES (?, ?)", (base + self._segment_keys + 1, rest.tobytes()))
-        return segment, packed
+            connection.execute("INSERT INTO seen VALUES (?, ?)", (base + self._chapter_keys + 1, rest.tobytes()))
+        return chapter, packed
 
-    def _add_filter(self, segment: int, bits: bytes) -> None:
+    def _add_filter(self, chapter: int, bits: bytes) -> None:
         import numpy as np
 
-        word, place = divmod(segment, _WORD)
+        word, place = divmod(chapter, _WORD)
         if word == len(self._words):
             self._words.append(np.zeros(self._filter_mask + 1, dtype="<u8"))
-        # Only the byte that holds this segment's bit is touched, an eighth of the words' memory.
+        # Only the byte that holds this chapter's bit is touched, an eighth of the words' memory.
         column = self._words[word].view(np.uint8)[place // 8 :: 8]
         column |= np.unpackbits(np.frombuffer(bits, dtype=np.uint8), bitorder="little") << np.uint8(place % 8)
-        self._sealed = segment + 1
+        self._sealed = chapter + 1
 
     # ------------------------------------------------------------------ asking
 
@@ -142,7 +142,7 @@ class Seen:
         return places & np.uint64(self._filter_mask)
 
     def _passing(self, hashes: Sequence[int]) -> list[tuple[int, int]]:
-        """(hash, sealed segment) wherever a filter does not rule it out."""
+        """(hash, sealed chapter) wherever a filter does not rule it out."""
         if not self._words or not hashes:
             return []
         import numpy as np
@@ -156,15 +156,15 @@ class Seen:
                 passing.extend((hashes[at], word * _WORD + place) for place in range(_WORD) if bits >> place & 1)
         return passing
 
-    def _look_up(self, connection: apsw.Connection, segment: int, key: int) -> list[int]:
+    def _look_up(self, connection: apsw.Connection, chapter: int, key: int) -> list[int]:
         import numpy as np
 
         unsigned = key & (1 << 64) - 1
-        place = segment * _BUCKETS + (unsigned >> 56)
+        place = chapter * _BUCKETS + (unsigned >> 56)
         ((hashes, offsets),) = all_rows(
             connection, "SELECT hashes, offsets FROM seen_buckets WHERE place = ?", (place,)
         )
         ranked = np.frombuffer(hashes, dtype="<u8")
         start, end = (int(np.searchsorted(ranked, np.uint64(unsigned), side)) for side in ("left", "right"))
         found = np.frombuffer(offsets, dtype="<u4")[start:end]
-        return [segment * self._segment_keys + offset for offset in found.tolist()]
+        return [chapter * self._chapter_keys + offset for offset in found.tolist()]

@@ -19,7 +19,7 @@ from wayline.store import Appended, Rejection
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content, key_hash
 from wayline.store.durable import Durable, all_rows, first_value
 from wayline.store.seal import Seal
-from wayline.store.seen import SEEN_SCHEMA, SEGMENT_KEYS, Seen
+from wayline.store.seen import CHAPTER_KEYS, SEEN_SCHEMA, Seen
 
 __all__ = ["REJECTIONS_MAX", "SqliteLog"]
 
@@ -39,7 +39,7 @@ CREATE TABLE totals (
 INSERT INTO totals VALUES (0, 0, 0, 0);
 {SEEN_SCHEMA}
 """
-MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
+_MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
 
 _encode = msgpack.Encoder().encode
 _event = msgpack.Decoder(Event).decode
@@ -61,13 +61,13 @@ class _Written(Struct):
 class SqliteLog:
     """What happened, in one file; rejected events are sealed in it."""
 
-    def __init__(self, path: Path, seal: Seal, *, segment_keys: int = SEGMENT_KEYS) -> None:
+    def __init__(self, path: Path, seal: Seal, *, chapter_keys: int = CHAPTER_KEYS) -> None:
         self._seal = seal
         self._lock = threading.Lock()
-        self._file = Durable(path, MIGRATIONS, page_bytes=_PAGE_BYTES)
+        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES)
         with self._file.reading() as connection:
             self._head: int = first_value(connection, "SELECT max(position) FROM events") or 0
-            self._seen = Seen(connection, segment_keys)
+            self._seen = Seen(connection, chapter_keys)
 
     # ------------------------------------------------------------------ writing
 
@@ -100,7 +100,7 @@ class SqliteLog:
         if written.rows:
             connection.executemany("INSERT INTO events VALUES (?, ?, ?)", written.rows)
             self._seen.write(connection, self._head + 1, written.hashes)
-            written.filters = self._seen.seal_full_segments(connection, self._head + len(written.rows))
+            written.filters = self._seen.seal_full_chapters(connection, self._head + len(written.rows))
         rejected = [*rejections, *written.rejections]
         if rejected:
             bodies = [(self._seal.close(_encode(one), _ABOUT),) for one in rejected]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import apsw
 from msgspec import msgpack
@@ -37,7 +37,6 @@ from wayline.store.outbox import TRANSITIONS, check_move, is_born
 
 __all__ = ["SqliteState"]
 
-T = TypeVar("T")
 
 _PAGE_BYTES = 1024
 _ROWS = 500  # read at a time, so that nobody holds an old snapshot open while looking at a long list
@@ -102,7 +101,7 @@ CREATE TABLE set_aside (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE notes (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT;
 """
-MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
+_MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
 
 _PUT_STANDING = """
 INSERT INTO customers VALUES (?, ?, ?)
@@ -173,7 +172,7 @@ class SqliteState:
     """Where everybody stands, in one file."""
 
     def __init__(self, path: Path) -> None:
-        self._file = Durable(path, MIGRATIONS, page_bytes=_PAGE_BYTES)
+        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES)
 
     def commit(self, batch: Batch) -> None:
         self._file.write(lambda connection: _write_batch(connection, batch))

@@ -1,6 +1,6 @@
 """The one place of personal values: sealed under a key per subject, and gone with that key.
 
-A subject's values are sealed under a data key of its own; that key is sealed under a key derived from the master key,
+A subject's values are sealed under a key of its own; that key is sealed under a key derived from the master key,
 which lies outside the database. To forget a subject is to drop its key: a copy of the file made before still holds
 both, which is why the master key must not lie in the same backup.
 """
@@ -24,13 +24,13 @@ __all__ = ["SqliteVault"]
 _PAGE_BYTES = 4096
 _SCHEMA_1 = """
 CREATE TABLE installation (fingerprint TEXT NOT NULL) STRICT;
-CREATE TABLE subjects (subject TEXT PRIMARY KEY NOT NULL, data_key BLOB NOT NULL, personal BLOB NOT NULL) STRICT;
+CREATE TABLE subjects (subject TEXT PRIMARY KEY NOT NULL, subject_key BLOB NOT NULL, personal BLOB NOT NULL) STRICT;
 """
-MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
+_MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
 _PUT = """
 INSERT INTO subjects VALUES (?, ?, ?)
-ON CONFLICT (subject) DO UPDATE SET data_key = excluded.data_key, personal = excluded.personal"""
-_GET = "SELECT data_key, personal FROM subjects WHERE subject = ?"
+ON CONFLICT (subject) DO UPDATE SET subject_key = excluded.subject_key, personal = excluded.personal"""
+_GET = "SELECT subject_key, personal FROM subjects WHERE subject = ?"
 
 _encode = msgpack.Encoder(order="sorted").encode
 _decode = msgpack.Decoder(dict[str, Any]).decode
@@ -41,8 +41,8 @@ class SqliteVault:
 
     def __init__(self, path: Path, master: MasterKey) -> None:
         self._pseudonyms = master.derive("pseudonyms")
-        self._wrap = Seal(master.derive("data keys"))
-        self._file = Durable(path, MIGRATIONS, page_bytes=_PAGE_BYTES)
+        self._wrap = Seal(master.derive("subject keys"))
+        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES)
         try:
             self._file.write(lambda connection: self._recognise(connection, master.fingerprint))
         except BaseException:
@@ -74,9 +74,9 @@ class SqliteVault:
             merged = known | dict(personal)
             if stored and merged == known:
                 continue
-            data_key = self._wrap.open(stored[0], subject) if stored else secrets.token_bytes(32)
-            wrapped = stored[0] if stored else self._wrap.close(data_key, subject)
-            rows.append((subject, wrapped, Seal(data_key).close(_encode(merged), subject)))
+            subject_key = self._wrap.open(stored[0], subject) if stored else secrets.token_bytes(32)
+            wrapped = stored[0] if stored else self._wrap.close(subject_key, subject)
+            rows.append((subject, wrapped, Seal(subject_key).close(_encode(merged), subject)))
         connection.executemany(_PUT, rows)
 
     def get(self, subjects: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -84,8 +84,8 @@ class SqliteVault:
             rows = {subject: connection.execute(_GET, (subject,)).fetchone() for subject in subjects}
         return {subject: self._open(subject, *row) for subject, row in rows.items() if row}
 
-    def _open(self, subject: str, data_key: bytes, personal: bytes) -> dict[str, Any]:
-        return _decode(Seal(self._wrap.open(data_key, subject)).open(personal, subject))
+    def _open(self, subject: str, subject_key: bytes, personal: bytes) -> dict[str, Any]:
+        return _decode(Seal(self._wrap.open(subject_key, subject)).open(personal, subject))
 
     def forget(self, subjects: Sequence[str]) -> int:
         count = self._file.write(lambda connection: _forget(connection, subjects))
