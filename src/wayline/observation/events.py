@@ -260,12 +260,16 @@ _BLOCKED: Final = frozenset(
 
 def is_blocked(value: str) -> bool:
     """Whether a value names nobody: `0`, `-1`, `null`, `undefined` and the like, which many browsers would share."""
+    if len(value) > 15 and value[0] not in "0- ":
+        return False  # longer than any word that names nobody
     bare = value.strip().lower()
     return not bare.strip("0-") or bare in _BLOCKED
 
 
 def normalised(kind: str, value: str) -> str:
     """An identifier as it is hashed: the same mailbox or number gives the same text."""
+    if kind == "user_id" or kind == "anonymous_id":
+        return value.strip()
     if kind == "email":
         return value.strip().lower()
     if kind == "phone":
@@ -278,43 +282,45 @@ def normalised(kind: str, value: str) -> str:
 def _identifiers(
     raw: Mapping[str, Any], context: Mapping[str, Any], traits: Mapping[str, Any], reading: Reading
 ) -> tuple[Identifier, ...]:
-    found: dict[tuple[str, str], None] = {}
+    found: list[Identifier] = []
+    said = reading.handles
     for kind, field, value in _handles(raw, context, traits):
-        handle = _handle(value, field, reading)
-        if handle is None:
+        if value is None:
             continue
-        reading.handles.add(handle)
+        handle = _handle(value, field, reading)
+        if not handle:
+            continue
         plain = normalised(kind, handle)
-        reading.handles.add(plain)
+        said.add(handle)
+        said.add(plain)
         if _is_usable(kind, plain):
-            found[kind, reading.keyed(kind, plain)] = None
+            found.append(Identifier(kind, reading.keyed(kind, plain)))
         else:
             reading.notes.append(f"{field} is no {kind}")
     if len(found) > LIMITS["identifiers_max"]:
-        raise Rejected(
-            "too_many", "context.externalIds", f"{len(found)} identifiers, at most {LIMITS['identifiers_max']}"
-        )
-    if len(found) == 1:
-        return tuple(Identifier(kind, value) for kind, value in found)
-    return tuple(Identifier(*each) for each in sorted(found, key=lambda each: (_STRONGEST.get(each[0], 9), each)))
+        most = LIMITS["identifiers_max"]
+        raise Rejected("too_many", "context.externalIds", f"{len(found)} identifiers, at most {most}")
+    if len(found) > 2 or "device" in context or "externalIds" in context:
+        found = sorted(set(found), key=lambda each: (_STRONGEST.get(each.kind, 9), each))
+    return tuple(found)
 
 
 def _handles(
     raw: Mapping[str, Any], context: Mapping[str, Any], traits: Mapping[str, Any]
-) -> Iterable[tuple[str, str, Any]]:
-    """Every handle on a person the message holds: kind, where it stands, and its value as it came."""
-    handles = [("user_id", "userId", raw.get("userId")), ("anonymous_id", "anonymousId", raw.get("anonymousId"))]
+) -> list[tuple[str, str, Any]]:
+    """Every handle on a person the message holds, strongest first: kind, where it stands, and its value as it came."""
+    handles: list[tuple[str, str, Any]] = [("user_id", "userId", raw.get("userId"))]
     if traits:
-        handles += [("email", "traits.email", traits.get("email")), ("phone", "traits.phone", traits.get("phone"))]
+        handles.append(("email", "traits.email", traits.get("email")))
+        handles.append(("phone", "traits.phone", traits.get("phone")))
+    handles.append(("anonymous_id", "anonymousId", raw.get("anonymousId")))
     if "device" in context:
         device = _object(context, "device")
-        handles += [
-            (kind, f"context.device.{name}", device.get(name))
-            for kind, name in (("device_id", "id"), ("push_token", "token"), ("advertising_id", "advertisingId"))
-        ]
+        for kind, name in (("device_id", "id"), ("push_token", "token"), ("advertising_id", "advertisingId")):
+            handles.append((kind, f"context.device.{name}", device.get(name)))
     if "externalIds" in context:
         handles += _external(context["externalIds"])
-    if raw.get("previousId") is not None:
+    if "previousId" in raw:
         handles.append(("anonymous_id", "previousId", raw["previousId"]))
     return handles
 
@@ -331,22 +337,21 @@ def _external(entries: Any) -> list[tuple[str, str, Any]]:
     return handles
 
 
-def _handle(value: Any, field: str, reading: Reading) -> str | None:
-    if value is None:
-        return None
+def _handle(value: Any, field: str, reading: Reading) -> str:
+    """The identifier as a string; empty if it names nobody."""
     if type(value) is int or (type(value) is float and value.is_integer()):
         value = str(int(value))
     if type(value) is not str:
         raise Rejected("wrong_type", field, f"expected an id (a string), got {type(value).__name__}")
     if is_blocked(value):
         reading.notes.append(f"{field} blocked: {value.strip()[:20]!r} names nobody")
-        return None
+        return ""
     if not value.isprintable():
         raise Rejected("bad_identifier", field, "holds characters that cannot be printed; send the id alone")
     if len(value) > LIMITS["identifier_characters_max"]:
         most = LIMITS["identifier_characters_max"]
         raise Rejected("too_long", field, f"{len(value)} characters, at most {most}")
-    return value
+    return str(value)
 
 
 def _is_usable(kind: str, plain: str) -> bool:
@@ -477,9 +482,10 @@ def _assured(
     encoded = _encoded(whole)
     if len(encoded) > LIMITS["bytes_noted"]:
         _weigh(len(encoded), reading)
-    _refuse_nul(encoded, whole)
-    if reading.personal:
-        _refuse_nul(_encoded(reading.personal), reading.personal)
+    if b"\\u0000" in encoded:
+        _refuse_nul(whole)
+    if reading.personal and b"\\u0000" in _encoded(reading.personal):
+        _refuse_nul(reading.personal)
     if "@" in event_id:
         event_id = f"hashed-{reading.keyed('event_id', event_id)}"
     for handle in reading.handles:
@@ -497,11 +503,10 @@ def _weigh(size: int, reading: Reading) -> None:
     reading.notes.append(f"large: {size} bytes")
 
 
-def _refuse_nul(encoded: bytes, value: Any) -> None:
-    if b"\\u0000" in encoded:
-        field = _where(value, "", lambda text: "\0" in text)
-        if field:
-            raise Rejected("nul_character", field, "holds the character U+0000; strip it before sending")
+def _refuse_nul(value: Any) -> None:
+    field = _where(value, "", lambda text: "\0" in text)
+    if field:  # else a text speaks of it: a backslash, a u and four zeros
+        raise Rejected("nul_character", field, "holds the character U+0000; strip it before sending")
 
 
 def _as_encoded(handle: str) -> bytes:

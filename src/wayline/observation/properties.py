@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from wayline.errors import Rejected, did_you_mean
 from wayline.observation.money import EXPONENTS, minor
 from wayline.observation.vocabulary import (
+    CONTEXT_DROPPED,
     CONTEXT_OBJECTS,
     CONTEXT_TEXTS,
     LIMITS,
@@ -76,14 +77,13 @@ def read_properties(raw: Mapping[str, Any], reading: Reading, prefix: str = "") 
     """The properties that stay in the event, each in its stored shape."""
     reading.prefix = prefix
     kept: dict[str, Any] = {}
-    reader_of = _READERS.get
+    plain, reader_of = _PLAIN, _READERS.get
     for key, value in raw.items():
-        reader = reader_of(key, _unknown)
         # Most values are plain texts of known names: no call for them.
-        if type(value) is str and reader in _PLAIN and value and "@" not in value:
+        if type(value) is str and key in plain and value and "@" not in value:
             kept[key] = value
         elif value is not None:
-            read = reader(value, key, reading)
+            read = reader_of(key, _unknown)(value, key, reading)
             if read is not GONE:
                 kept[key] = read
     return kept
@@ -121,38 +121,40 @@ def _read_address(raw: Mapping[str, Any], kept: dict[str, Any], reading: Reading
 def read_context(raw: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     """What is kept of a message's context."""
     kept: dict[str, Any] = {}
-    reading.place = "context"
+    reading.place, reading.prefix = "context", ""
+    reader_of = _CONTEXT_READERS.get
     for key, value in raw.items():
-        if value is None or key in _CONTEXT_DROPPED:
-            continue
-        fields = CONTEXT_OBJECTS.get(key) if type(value) is dict else None
-        if fields is not None:
-            if fields:
-                value = {name: value[name] for name in fields if name in value}
-            read: Any = read_properties(value, reading, f"{key}.")
-            reading.prefix = ""
-        elif key in _CONTEXT_PERSONAL:
-            read = reading.seal(_CONTEXT_PERSONAL[key], _personal(value, key, reading))
-        else:
-            read = (_context_text if key in CONTEXT_TEXTS else _unknown)(value, key, reading)
-        if read is not GONE:
-            kept[key] = read
+        reader = reader_of(key, _unknown)
+        if value is not None and reader is not None:
+            read = reader(value, key, reading)
+            if read is not GONE:
+                kept[key] = read
     return kept
 
 
-_CONTEXT_PERSONAL: Final = {"ip": "ip", "userAgent": "user_agent"}
-_CONTEXT_DROPPED: Final = frozenset(
-    {"active", "externalIds", "groupId", "integrations", "library", "network", "screen", "traits", "userAgentData",
-     "userId", "anonymousId"}
-)  # fmt: skip
+def _context_object(value: Any, key: str, reading: Reading) -> Any:
+    if type(value) is not dict:
+        return _unknown(value, key, reading)
+    fields = CONTEXT_OBJECTS[key]
+    chosen = {name: value[name] for name in fields if name in value} if fields else value
+    kept = read_properties(chosen, reading, f"{key}.")
+    reading.prefix = ""
+    return kept or GONE
 
 
 def _context_text(value: Any, key: str, reading: Reading) -> Any:
-    if type(value) is str and looks_personal(value):
-        return reading.seal(key, value)
-    if type(value) is str or (type(value) is int and key == "sessionId"):
+    if type(value) is str:
+        return reading.seal(key, value) if "@" in value else value
+    if type(value) is int and key == "sessionId":
         return str(value)
     raise reading.wrong(key, "a string", value)
+
+
+def _sealed_as(name: str) -> _Reader:
+    def seal(value: Any, key: str, reading: Reading) -> Any:
+        return reading.seal(name, value if type(value) is str else _personal(value, key, reading))
+
+    return seal
 
 
 # ------------------------------------------------------------------ looks
@@ -455,4 +457,12 @@ _READER_OF: Mapping[Shape, _Reader] = {
     "products": _products, "rows": _rows,
 }  # fmt: skip
 _READERS: Final[Mapping[str, _Reader]] = {name: _READER_OF[shape] for name, shape in SHAPES.items()}
-_PLAIN: Final = frozenset({_id, _text, _label})
+_PLAIN: Final = frozenset(name for name, shape in SHAPES.items() if shape in ("id", "text", "label"))
+
+_CONTEXT_READERS: Final[Mapping[str, _Reader | None]] = {
+    **dict.fromkeys(CONTEXT_DROPPED),
+    **dict.fromkeys(CONTEXT_OBJECTS, _context_object),
+    **dict.fromkeys(CONTEXT_TEXTS, _context_text),
+    "ip": _sealed_as("ip"),
+    "userAgent": _sealed_as("user_agent"),
+}

@@ -14,8 +14,8 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 __all__ = [
-    "ALIASES", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "GROUPS", "KINDS", "LIMITS", "PERSONAL_NAMES", "PERSONAL_TRAITS",
-    "PERSONLESS", "SHAPES", "SHAPE_MEANINGS", "TRAIT_NAMES", "VOCABULARY",
+    "ALIASES", "CONTEXT_DROPPED", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "GROUPS", "KINDS", "LIMITS", "PERSONAL_NAMES",
+    "PERSONAL_TRAITS", "PERSONLESS", "SHAPES", "SHAPE_MEANINGS", "TRAIT_NAMES", "VOCABULARY",
     "Group", "Shape",
     "reference",
 ]  # fmt: skip
@@ -233,13 +233,18 @@ CONTEXT_OBJECTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """Objects kept of an event's context, and which of their fields (none named: all, read as properties are).
 
-`ip`, `userAgent` and `traits` are read apart; `library`, `network`, `screen` and the like are kept nowhere, since
-nothing reads them. A key that neither Segment nor RudderStack knows is the sender's own, and is kept as an unknown
-property is.
+`ip`, `userAgent` and `traits` are read apart. A key that neither Segment nor RudderStack knows is the sender's
+own, and is kept as an unknown property is.
 """
 
 CONTEXT_TEXTS: Final = frozenset({"locale", "timezone", "channel", "sessionId"})
 """Texts kept of an event's context."""
+
+CONTEXT_DROPPED: Final = frozenset(
+    {"active", "externalIds", "groupId", "integrations", "library", "network", "screen", "traits", "userAgentData",
+     "userId", "anonymousId"}
+)  # fmt: skip
+"""Keys of an event's context that are kept nowhere: nothing reads them, or they are read as identifiers."""
 
 TRAIT_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
