@@ -50,6 +50,8 @@ RULE_LABELS: Mapping[str, str] = {
     "mailbox": "Shared mailbox had it already",
     "journey": "Person had left the journey",
     "content": "Text could not be written",
+    "undeliverable": "Could not be delivered",
+    "channel": "Provider refused it",
 }
 
 _WOULD_CHANGE: Mapping[str, str] = {

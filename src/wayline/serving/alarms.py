@@ -1,0 +1,170 @@
+"""What needs a person: each with what was seen and what to do, the gravest first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from statistics import median
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from wayline.domain import Event
+from wayline.measurement.earnings import ABSURD, Earnings
+from wayline.measurement.verdicts import Finding
+from wayline.serving.records import Counts
+from wayline.store import Log, State
+
+__all__ = ["SPIKE", "WATCHED", "Alarm", "Spike", "alarms", "spikes"]
+
+SPIKE = 4
+"""A day with this many times the usual number is a spike."""
+
+_SPIKE_MIN = 10
+
+WATCHED: Mapping[str, tuple[str, str]] = {
+    "Consent Withdrawn": ("opt-outs", "See what was sent the day before, and to whom."),
+    "Unsubscribed": ("unsubscribes", "See what was sent the day before, and to whom."),
+    "Order Delayed": ("delayed orders", "Ask the carrier; customers were told, the service desk should know too."),
+    "Payment Failed": ("failed payments", "Ask the payment provider."),
+    "Email Bounced": ("bounced e-mails", "Check the sender's reputation and the newest addresses."),
+    "Email Marked as Spam": ("complaints of spam", "Stop the newest message until it is understood."),
+}
+"""Events whose sudden rise needs somebody to look."""
+
+
+class Alarm(Struct, frozen=True):
+    """One thing for a person to do, and where to look."""
+
+    title: str
+    text: str
+    where: str
+    gravity: int
+
+
+class Spike(Struct, frozen=True):
+    """A day with far more of something than usual."""
+
+    name: str
+    channel: str
+    day: date
+    count: int
+    usual: float
+
+
+def spikes(events: Iterable[Event], zone: ZoneInfo) -> list[Spike]:
+    """Days that hold far more of a watched event than the median day; runs of days are told by their worst."""
+    days: dict[tuple[str, str], Counter[date]] = {}
+    for event in events:
+        if event.name in WATCHED:
+            channel = str(event.properties.get("channel") or "") if event.name == "Consent Withdrawn" else ""
+            days.setdefault((event.name, channel), Counter())[event.occurred_at.astimezone(zone).date()] += 1
+    return [spike for (name, channel), counts in days.items() for spike in _spike(name, channel, counts)]
+
+
+def _spike(name: str, channel: str, counts: Counter[date]) -> Iterator[Spike]:
+    first, last = min(counts), max(counts)
+    # Quiet days count too: a rare event is not usual because it happened on the days it happened.
+    quiet = (last - first).days + 1 - len(counts)
+    usual = median([*counts.values(), *([0] * quiet)])
+    day, count = max(counts.items(), key=lambda row: (row[1], row[0]))
+    if count >= _SPIKE_MIN and count >= SPIKE * max(usual, 1):
+        yield Spike(name, channel, day, count, usual)
+
+
+def alarms(
+    counts: Counts,
+    findings: Mapping[str, Finding],
+    earned: Earnings,
+    found: Iterable[Spike],
+    stores: tuple[State, Log],
+) -> list[Alarm]:
+    """Everything that needs a person, the gravest first."""
+    state, log = stores
+    every = [
+        *_of_journeys(findings),
+        *_of_money(earned),
+        *_of_deliveries(counts),
+        *_of_spikes(found),
+        *_of_events(state, log),
+        *_of_stock(counts),
+    ]
+    return sorted(every, key=lambda alarm: (-alarm.gravity, alarm.title))
+
+
+def _of_journeys(findings: Mapping[str, Finding]) -> Iterator[Alarm]:
+    for journey, finding in sorted(findings.items()):
+        where = f"journeys/{journey}"
+        if finding.sentence.startswith("Groups are uneven"):
+            yield Alarm(f"'{journey}': groups are uneven", finding.sentence, where, 95)
+        elif finding.word == "costs money":
+            yield Alarm(f"Stop or change '{journey}'", finding.sentence, where, 90)
+        elif finding.word == "use the simpler one":
+            instead = f"Use '{finding.instead}' instead" if finding.instead else "Leave it out"
+            yield Alarm(f"{instead}: '{journey}'", finding.sentence, where, 60)
+
+
+def _of_money(earned: Earnings) -> Iterator[Alarm]:
+    if earned.absurd:
+        sources = ", ".join(repr(source) for source in earned.absurd_sources)
+        text = (
+            f"{len(earned.absurd)} orders have prices {ABSURD} times and more what the same thing costs elsewhere, "
+            f"such as order {earned.absurd[0]}; sent by {sources}. They are left out of all money here. Ask who sends "
+            "them whether amounts come in cents."
+        )
+        yield Alarm("Prices from one sender cannot be true", text, "rejected", 85)
+
+
+def _of_deliveries(counts: Counts) -> Iterator[Alarm]:
+    unclear = counts.states["unknown"]
+    if unclear:
+        since = f" since {counts.oldest_unclear:%-d %b %H:%M} UTC" if counts.oldest_unclear else ""
+        text = (
+            f"{unclear} message{'s' if unclear > 1 else ''} may or may not have arrived{since}. Nothing is sent "
+            "twice to find out: ask the provider by the decision's id."
+        )
+        yield Alarm("Delivery unclear", text, "not-sent", 80)
+    dead = counts.states["dead"]
+    if dead >= _SPIKE_MIN:
+        yield Alarm(
+            "Addresses that do not work", f"{dead} messages met a dead address. Clean the list.", "not-sent", 40
+        )
+
+
+def _of_spikes(found: Iterable[Spike]) -> Iterator[Alarm]:
+    for spike in found:
+        what, todo = WATCHED[spike.name]
+        channel = f" by {spike.channel}" if spike.channel else ""
+        text = f"{spike.count} on {spike.day:%-d %B}, {spike.usual:g} on a usual day. {todo}"
+        yield Alarm(f"A spike of {what}{channel}", text, "not-sent", 75)
+
+
+def _of_events(state: State, log: Log) -> Iterator[Alarm]:
+    rejected = log.counts().get("rejected", 0)
+    if rejected:
+        newest = log.rejections(1000)
+        codes = Counter((row.source, row.code, row.field) for row in newest)
+        (source, _, place), count = codes.most_common(1)[0]
+        example = next(row for row in newest if (row.source, row.field) == (source, place))
+        text = (
+            f"{rejected} rejected, most often ({count} of the newest {len(newest)}) from '{source}': {example.reason}"
+        )
+        yield Alarm("Rejected data", text, "rejected", 70)
+    aside = state.set_asides()
+    if aside:
+        text = (
+            f"{len(aside)} events could not be worked on, the newest at number {aside[-1].position}: {aside[-1].reason}"
+        )
+        yield Alarm("Events set aside", text, "rejected", 88)
+    conflicts = log.counts().get("conflict", 0)
+    if conflicts:
+        text = f"{conflicts} events came again under the same id with other content. The first telling stands."
+        yield Alarm("Senders that change their story", text, "rejected", 30)
+
+
+def _of_stock(counts: Counts) -> Iterator[Alarm]:
+    waiting = [row for row in counts.sold_out.most_common(1) if row[1] >= _SPIKE_MIN]
+    for sku, count in waiting:
+        text = f"{count} messages were held because {sku} is not in stock, more than for any other product. Reorder it."
+        yield Alarm(f"{sku} is sold out and wanted", text, "not-sent", 50)

@@ -1,0 +1,299 @@
+"""The report: what the messages earned, what was sent and held, which journeys work, and what needs a person.
+
+Built in one pass from the records, so every number can be counted again. The first sentence is about money, and the
+simulator's truth, where there is one, comes last and is labelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wayline.domain import Event, Playbook
+from wayline.governance.audit import zone_for
+from wayline.measurement.earnings import ORDER_EVENTS, Basis, Earnings, Terms, earnings
+from wayline.measurement.effects import NotEnough
+from wayline.measurement.outcomes import CLAIM_WINDOW, WINDOW
+from wayline.measurement.verdicts import money, signed_money
+from wayline.serving.alarms import WATCHED, Alarm, Spike, alarms, spikes
+from wayline.serving.findings import JourneyLine, Outcome, journey_lines, outcome
+from wayline.serving.records import Counts, HeldRule, count_records
+from wayline.serving.timeline import Story, owner_of, timeline
+from wayline.store import Log, State
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Money", "Report", "ToldTruth", "Truth", "build", "print_report", "to_json"]
+
+_BATCH = 5000
+_STORY_LINES_MAX = 14
+
+
+class Truth(Struct, frozen=True):
+    """What a simulated journey's messages truly changed: only a simulator can know. Money in minor units."""
+
+    journey: str
+    people: int
+    margin_caused: float
+    """By the messages that were sent."""
+    margin_per_person: float
+    """What the control group estimates."""
+
+
+class ToldTruth(Struct, frozen=True):
+    """One journey's truth beside what was measured."""
+
+    journey: str
+    true_effect: float
+    measured: float | None
+    is_covered: bool | None
+    """Whether the likely range holds the truth; None where there is no range."""
+    sentence: str
+
+
+class Money(Struct, frozen=True):
+    """The sentence of money and the numbers in it, in minor units."""
+
+    sentence: str
+    basis: Basis
+    claimed: float
+    claimed_orders: int
+    caused: float | None
+    low: float | None
+    high: float | None
+    standing: str
+    """What the standing control group of all marketing says, where there is one."""
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Everything the first ten minutes show, as one value."""
+
+    shop: str
+    currency: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    period: str
+    money: Money
+    counts: Mapping[str, int]
+    channels: Mapping[str, int]
+    held: Sequence[HeldRule]
+    journeys: Sequence[JourneyLine]
+    story: Story | None
+    needs: Sequence[Alarm]
+    """The three gravest."""
+    more_needs: Sequence[Alarm]
+    assumptions: Sequence[str]
+    truth: Sequence[ToldTruth]
+    truth_sentence: str
+
+
+def build(
+    state: State,
+    log: Log,
+    playbook: Playbook,
+    *,
+    now: datetime | None = None,
+    truth: Iterable[Truth] = (),
+    story: str | None = None,
+    shop: str = "",
+) -> Report:
+    """The report on everything recorded. `now` is where the data ends; `story` names whose story to tell."""
+    counts = count_records(state, playbook)
+    read = _read(state, log, playbook)
+    ends_at = now or max((at for at in (counts.last_at, read.last_at) if at is not None), default=None)
+    measured = outcome(counts, read.earned.orders, playbook, ends_at)
+    needs = alarms(counts, measured.findings, read.earned, read.spikes, (state, log))
+    lines = journey_lines(measured, counts, playbook)
+    truths = tuple(truth)
+    return Report(
+        shop=shop or str(playbook.settings.get("shop_name") or "The shop"),
+        currency=playbook.currency,
+        starts_at=read.first_at,
+        ends_at=ends_at,
+        period=_period(read.first_at, ends_at, playbook),
+        money=_money(measured, read.earned, playbook.currency),
+        counts=_numbers(state, log, counts, read.earned),
+        channels=dict(counts.channels.most_common()),
+        held=tuple(sorted(counts.rules.values(), key=lambda rule: (-rule.count, rule.rule))),
+        journeys=lines,
+        story=_story(state, log, playbook, counts, story),
+        needs=tuple(needs[:3]),
+        more_needs=tuple(needs[3:]),
+        assumptions=_assumptions(measured, read.earned),
+        truth=tuple(_told(one, lines, playbook.currency) for one in truths),
+        truth_sentence=_truth_sentence(truths, measured, playbook.currency),
+    )
+
+
+def to_json(report: Report) -> bytes:
+    """The report for machines."""
+    return msgspec.json.format(msgspec.json.encode(report, order="deterministic"))
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The report for people, in the terminal."""
+    from wayline.serving.printing import print_sections  # rich is loaded only by whoever prints
+
+    print_sections(report, console)
+
+
+# ------------------------------------------------------------------ reading the log
+
+
+class _Read(Struct):
+    """What the log says of orders and of alarming days."""
+
+    earned: Earnings
+    spikes: list[Spike]
+    first_at: datetime | None
+    last_at: datetime | None
+
+
+def _read(state: State, log: Log, playbook: Playbook) -> _Read:
+    """Only the named events are read: orders and what is watched, a few in a hundred of the log."""
+    watched: list[Event] = []
+    first = next(iter(log.read(0, 1)), None)
+    seen: list[datetime] = [] if first is None else [first.occurred_at]
+
+    def rows() -> Iterator[tuple[str, Event]]:
+        events = log.named(tuple(dict.fromkeys((*ORDER_EVENTS, *WATCHED))))
+        while batch := list(islice(events, _BATCH)):
+            watched.extend(event for event in batch if event.name in WATCHED)
+            times = [event.occurred_at for event in batch]
+            seen.extend((min(times), max(times)))
+            told = [event for event in batch if event.name in ORDER_EVENTS]
+            owners = state.resolve(sorted({one for event in told for one in event.identifiers}))
+            yield from ((owner_of(event, owners), event) for event in told)
+
+    earned = earnings(rows(), _terms(state, playbook))
+    found = spikes(watched, zone_for(playbook))
+    return _Read(earned, found, min(seen, default=None), max(seen, default=None))
+
+
+def _terms(state: State, playbook: Playbook) -> Terms:
+    """What the shop knows of its costs: the catalogue's, else what the setup declares."""
+    products = list(state.products())
+    share = playbook.settings.get("margin_share")
+    return Terms(
+        costs={one.sku: one.cost for one in products if one.cost is not None},
+        prices={one.sku: one.price for one in products if one.price is not None},
+        margin_share=float(share) if isinstance(share, int | float) else None,
+        return_cost=int(playbook.settings.get("return_cost") or 0),
+    )
+
+
+# ------------------------------------------------------------------ saying it
+
+
+def _period(starts_at: datetime | None, ends_at: datetime | None, playbook: Playbook) -> str:
+    if starts_at is None or ends_at is None:
+        return "nothing has happened yet"
+    zone = zone_for(playbook)
+    first, last = starts_at.astimezone(zone), ends_at.astimezone(zone)
+    return f"{first:%-d %B %Y} to {last:%-d %B %Y}, {(last.date() - first.date()).days + 1} days"
+
+
+def _money(measured: Outcome, earned: Earnings, currency: str) -> Money:
+    total = sum(one.margin for one in measured.claims.values())
+    orders = sum(one.orders for one in measured.claims.values())
+    what = f"{earned.basis} after discounts and returns"
+    opening = f"Messages claimed {money(total, currency)}"
+    sums = measured.caused
+    if isinstance(sums, NotEnough):
+        sentence = f"{opening}; what they caused cannot be told yet: {sums.reason} ({what})."
+        return Money(sentence, earned.basis, total, orders, None, None, None, measured.standing)
+    low, high = money(sums.low, currency), money(sums.high, currency)
+    sentence = f"{opening}; they caused about {money(sums.total, currency)}, likely {low} to {high} ({what})."
+    return Money(sentence, earned.basis, total, orders, sums.total, sums.low, sums.high, measured.standing)
+
+
+def _numbers(state: State, log: Log, counts: Counts, earned: Earnings) -> dict[str, int]:
+    rows, told = state.counts(), log.counts()
+    return {
+        "events": told.get("stored", 0),
+        "duplicates": told.get("duplicate", 0),
+        "rejected": told.get("rejected", 0),
+        "customers": rows.get("customers", 0) - rows.get("merges", 0),
+        "orders": len(earned.orders),
+        "cancelled": earned.cancelled,
+        "decisions": counts.decisions,
+        "looks": counts.looks,
+        "sent": counts.states["sent"],
+        "owed": counts.owed_sent,
+        "marketing": counts.states["sent"] - counts.owed_sent,
+        "shown": counts.shown,
+        "control": counts.states["withheld"],
+        "unclear": counts.states["unknown"],
+        "dead": counts.states["dead"],
+        "waiting": counts.states["pending"] + counts.states["attempting"],
+        "held": sum(rule.count for rule in counts.rules.values()),
+        "held_at_the_door": sum(rule.at_the_door for rule in counts.rules.values()),
+        "not_let_in": sum(count for _, _, count in state.refused_entries()),
+    }
+
+
+def _assumptions(measured: Outcome, earned: Earnings) -> tuple[str, ...]:
+    """What the numbers rest on, for whoever asks."""
+    lines = [
+        f"Caused: what people did in the {WINDOW.days} days after a message was sent, or withheld from the control "
+        "group; a journey that comes again and again is followed to the end.",
+        f"Claimed: every order within {CLAIM_WINDOW.days} days after a message, given to the last one, as platforms "
+        "count.",
+    ]
+    if earned.basis == "revenue":
+        lines.append("Amounts are revenue: neither costs by product nor `margin_share` are in the setup.")
+    mixed = sum(one.contaminated for one in measured.arms.values())
+    if mixed:
+        lines.append(f"{mixed} people were seen in both groups after a merge, and count in neither.")
+    open_still = sum(one.immature for one in measured.arms.values())
+    if open_still:
+        lines.append(f"{open_still:,} people got a message so lately that their {WINDOW.days} days are not over.")
+    if not isinstance(measured.caused, NotEnough) and measured.caused.left_out:
+        lines.append(f"Too little to compare, so left out of the sum: {', '.join(measured.caused.left_out)}.")
+    return tuple(lines)
+
+
+def _story(state: State, log: Log, playbook: Playbook, counts: Counts, wanted: str | None) -> Story | None:
+    """The days around the decision that shows most, of the person who was asked for or has most to tell."""
+    customer_id = wanted or max(counts.stories, key=lambda one: (counts.stories[one][0], one), default=None)
+    whole = timeline(state, log, playbook, customer_id) if customer_id else None
+    if whole is None:
+        return None
+    shows_most = counts.stories.get(whole.customer_id, (0, ""))[1]
+    middle = next((at for at, line in enumerate(whole.lines) if line.decision_id == shows_most), len(whole.lines) // 2)
+    start = max(0, min(middle - _STORY_LINES_MAX // 2, len(whole.lines) - _STORY_LINES_MAX))
+    lines = whole.lines[start : start + _STORY_LINES_MAX]
+    return replace(whole, lines=lines, more=len(lines) < len(whole.lines))
+
+
+# ------------------------------------------------------------------ the simulator's truth
+
+
+def _told(truth: Truth, lines: Sequence[JourneyLine], currency: str) -> ToldTruth:
+    line = next((one for one in lines if one.name == truth.journey), None)
+    each = signed_money(truth.margin_per_person, currency, cents=True)
+    if line is None or line.effect is None or line.low is None or line.high is None:
+        return ToldTruth(truth.journey, truth.margin_per_person, None, None, f"truly {each} a person; not measured")
+    covered = line.low <= truth.margin_per_person <= line.high
+    measured = signed_money(line.effect, currency, cents=True)
+    where = "inside" if covered else "outside"
+    sentence = f"truly {each} a person; measured {measured}, the truth lies {where} the likely range"
+    return ToldTruth(truth.journey, truth.margin_per_person, line.effect, covered, sentence)
+
+
+def _truth_sentence(truths: Sequence[Truth], measured: Outcome, currency: str) -> str:
+    if not truths:
+        return ""
+    total = sum(one.margin_caused for one in truths if one.journey in measured.arms)
+    sentence = f"In truth the measured journeys caused {money(total, currency)}"
+    if isinstance(measured.caused, NotEnough):
+        return f"{sentence}."
+    inside = "inside" if measured.caused.low <= total <= measured.caused.high else "outside"
+    return f"{sentence}, {inside} the likely range above."
