@@ -78,11 +78,16 @@ def _print_sent(report: Report, console: Console) -> None:
         f" {n['shown']:,} shown on the website, [blue]{n['control']:,} withheld from the control group[/blue],"
         f" [yellow]{n['held']:,} held back[/yellow]."
     )
-    unclear = f"[red]{n['unclear']:,} deliveries unclear[/red], " if n["unclear"] else ""
+    unclear = f"[red]{_count(n['unclear'], 'delivery')} unclear[/red], " if n["unclear"] else ""
     console.print(
-        f"{unclear}{n['waiting']:,} waiting to leave, {n['held_at_the_door']:,} of the held were stopped as they were"
-        f" about to leave. {n['not_let_in']:,} times somebody was not let into a journey again."
+        f"{unclear}{n['waiting']:,} waiting to leave. {n['held_at_the_door']:,} of the held were stopped as they were"
+        f" about to leave. {_count(n['not_let_in'], 'person')} who wanted into a journey again had to wait."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    plural = {"delivery": "deliveries", "person": "people"}[noun]
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def _print_held(report: Report, console: Console) -> None:

@@ -20,7 +20,7 @@ from wayline.measurement.experiments import HOLDOUT, journey_experiment
 from wayline.measurement.outcomes import Exposure
 from wayline.store import Delivery, State
 
-__all__ = ["EXAMPLES_MAX", "Counts", "HeldExample", "HeldRule", "JourneyCount", "count_records"]
+__all__ = ["EXAMPLES_MAX", "Counts", "HeldExample", "HeldRule", "JourneyCount", "Telling", "count_records"]
 
 EXAMPLES_MAX = 25
 """Examples kept for each rule, the newest."""
@@ -66,6 +66,19 @@ class JourneyCount(Struct):
     pending: int = 0
 
 
+class Telling(Struct):
+    """What one person's decisions show, and the one that shows most."""
+
+    shown: set[str] = field(default_factory=set)
+    best: int = 0
+    decision_id: str = ""
+
+    @property
+    def worth(self) -> int:
+        """How much there is to tell in all."""
+        return _telling(self.shown)
+
+
 class Counts(Struct):
     """All counts of one report, with the exposures that effects are measured from."""
 
@@ -87,8 +100,8 @@ class Counts(Struct):
     """Marketing messages that were really sent: what a platform would claim by."""
     sold_out: Counter[str] = field(default_factory=Counter)
     """SKU to messages that wait for it to be in stock."""
-    stories: dict[str, tuple[int, str]] = field(default_factory=dict)
-    """Customer to how much there is to tell, and the decision that shows most."""
+    stories: dict[str, Telling] = field(default_factory=dict)
+    """Customer to what there is to tell of them."""
     last_at: datetime | None = None
 
 
@@ -228,9 +241,11 @@ def _refused_wishes(decision: Decision) -> Iterator[Verdict]:
             yield min(refused, key=_lifts_at)
 
 
-def _lifts_at(verdict: Verdict) -> tuple[bool, float]:
-    until = verdict.refusal.until if verdict.refusal is not None else None
-    return (until is None, 0.0 if until is None else until.timestamp())
+def _lifts_at(verdict: Verdict) -> tuple[bool, bool, bool, float]:
+    """Time lifts some refusals, the world others; an unsure prediction only made a plainer message the one to send."""
+    assert verdict.refusal is not None
+    until, topic = verdict.refusal.until, verdict.refusal.topic
+    return (until is None, topic is None, verdict.gate == "confidence", 0.0 if until is None else until.timestamp())
 
 
 def _count_late(counts: Counts, decision: Decision, action: Action, sent: _Sent | None, zone: ZoneInfo) -> None:
@@ -284,19 +299,27 @@ def _example(decision: Decision, action: Action, refusal: Refusal, zone: ZoneInf
 # ------------------------------------------------------------------ whose story to tell
 
 _WEIGHTS = {"claims": 5, "products": 3, "confidence": 4, "outranked": 3, "caps": 2, "suppression": 2, "quiet_hours": 1}
+_FALLBACK = 8  # a plainer message went because a better one could not: the heart of the matter
 
 
 def _note_story(counts: Counts, decision: Decision, survivor: Callable[[str], str]) -> None:
-    """How much this decision shows: a fallback taken, a claim that failed, a message that lost to another."""
+    """How much there is to tell of this person: fallbacks taken, claims that failed, messages that lost to others."""
     if decision.lane == "owed" or not decision.considered:
         return
-    gates = {verdict.gate for verdict in decision.considered if verdict.refusal is not None}
-    telling = sum(_WEIGHTS.get(gate or "", 0) for gate in gates)
-    if decision.delivers:
-        telling += 4 if telling else 1
+    shown = {verdict.gate or "" for verdict in decision.considered if verdict.refusal is not None}
+    if decision.delivers and shown:
+        shown.add("fallback")
+    telling = _telling(shown)
     if not telling:
         return
     person = survivor(decision.customer_id)
-    best = counts.stories.get(person)
-    if best is None or (telling, decision.decision_id) > best:
-        counts.stories[person] = (telling, decision.decision_id)
+    known = counts.stories.get(person)
+    if known is None:
+        known = counts.stories[person] = Telling()
+    known.shown |= shown
+    if telling > known.best:
+        known.best, known.decision_id = telling, decision.decision_id
+
+
+def _telling(shown: set[str]) -> int:
+    return sum(_FALLBACK if gate == "fallback" else _WEIGHTS.get(gate, 0) for gate in shown)

@@ -262,11 +262,12 @@ def _assumptions(measured: Outcome, earned: Earnings) -> tuple[str, ...]:
 
 def _story(state: State, log: Log, playbook: Playbook, counts: Counts, wanted: str | None) -> Story | None:
     """The days around the decision that shows most, of the person who was asked for or has most to tell."""
-    customer_id = wanted or max(counts.stories, key=lambda one: (counts.stories[one][0], one), default=None)
+    customer_id = wanted or max(counts.stories, key=lambda one: (counts.stories[one].worth, one), default=None)
     whole = timeline(state, log, playbook, customer_id) if customer_id else None
     if whole is None:
         return None
-    shows_most = counts.stories.get(whole.customer_id, (0, ""))[1]
+    told = counts.stories.get(whole.customer_id)
+    shows_most = told.decision_id if told else None
     middle = next((at for at, line in enumerate(whole.lines) if line.decision_id == shows_most), len(whole.lines) // 2)
     start = max(0, min(middle - _STORY_LINES_MAX // 2, len(whole.lines) - _STORY_LINES_MAX))
     lines = whole.lines[start : start + _STORY_LINES_MAX]

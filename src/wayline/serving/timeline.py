@@ -277,7 +277,7 @@ def _outcome(decision: Decision, delivery: Delivery | None, zone: ZoneInfo) -> t
 
 def _delivered(action: Action, decision: Decision, delivery: Delivery) -> tuple[Mark, str, datetime]:
     at = delivery.settled_at or decision.decided_at
-    named = f"{described(action)}{_for(action)}"
+    named = f"{described(action)}{_for(action)}{_instead_of(decision, action)}"
     match delivery.state:
         case "sent":
             return "sent", f"Sent {named}", at
@@ -293,6 +293,14 @@ def _delivered(action: Action, decision: Decision, delivery: Delivery) -> tuple[
             return "unclear", f"Delivery unclear: {named}", at
         case "pending" | "attempting":
             return "pending", f"Waiting to leave: {named}", decision.decided_at
+
+
+def _instead_of(decision: Decision, action: Action) -> str:
+    """The better message of the same journey that could not go, where this is its fallback."""
+    for verdict in decision.considered:
+        if verdict.refusal is not None and verdict.gate != "placement" and verdict.action.journey == action.journey:
+            return f", instead of '{verdict.action.content or verdict.action.name}': {verdict.refusal.reason}"
+    return ""
 
 
 def _held(decision: Decision, zone: ZoneInfo) -> str:
