@@ -65,7 +65,9 @@ def compile_playbook(files: Mapping[str, str], *, earlier: Mapping[str, Journey]
 def check_playbook(files: Mapping[str, str]) -> Checked:
     """Compile, and tell problems and warnings apart; in the order of file and line."""
     findings = Findings()
-    trees = dict(_trees(files, findings))
+    read = dict(_trees(files, findings))
+    trees = {file: tree for file, tree in read.items() if tree is not None}
+    findings.unread = tuple(file for file in ("wayline.toml", *read) if file not in trees)
     playbook = _compiled(trees, findings)
     problems, warnings = (
         tuple(sorted(found, key=lambda problem: (problem.file, problem.line)))
@@ -91,7 +93,7 @@ def schemas() -> dict[str, dict[str, Any]]:
 # ------------------------------------------------------------------ from texts to trees
 
 
-def _trees(files: Mapping[str, str], findings: Findings) -> Iterator[tuple[str, Node]]:
+def _trees(files: Mapping[str, str], findings: Findings) -> Iterator[tuple[str, Node | None]]:
     if "wayline.toml" not in files:
         text = "a playbook needs 'wayline.toml': who the shop is, its currency, zone and languages."
         findings.problems.append(Problem("wayline.toml", 1, text))
@@ -99,13 +101,9 @@ def _trees(files: Mapping[str, str], findings: Findings) -> Iterator[tuple[str, 
         if not _KNOWN_FILES.fullmatch(file):
             findings.warnings.append(Problem(file, 1, "no part of a playbook has this name; it is not read."))
         elif file == "wayline.toml":
-            tree = read_toml(file, text, findings)
-            if tree is not None:
-                yield file, tree
+            yield file, read_toml(file, text, findings)
         elif file.endswith((".yaml", ".yml")) and not file.startswith(("tests/", ".wayline/")):
-            tree = read_yaml(file, text, findings)
-            if tree is not None:
-                yield file, tree
+            yield file, read_yaml(file, text, findings)
 
 
 def _named(trees: Mapping[str, Node], stem: str, findings: Findings) -> tuple[Node, Place] | None:

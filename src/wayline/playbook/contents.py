@@ -11,12 +11,12 @@ from wayline.orchestration.content import reads
 from wayline.playbook.grammar import Field, Number, Record, Section, Table, Text
 from wayline.playbook.names import CHANNELS, NAME, PARTS, Known, check_known
 from wayline.playbook.texts import Node, Place
+from wayline.playbook.trial import LINKS, try_out
 
-__all__ = ["CONTENT", "LINKS", "read_content"]
+__all__ = ["CONTENT", "read_content"]
 
 _PARTS = ("subject", "text", "html", "title", "body")
 _CUSTOMER = ("first_name", "last_name")
-LINKS = ("unsubscribe", "preferences")
 
 CONTENT = Record(
     {
@@ -50,6 +50,7 @@ CONTENT = Record(
 
 def read_content(root: Node, place: Place, known: Known, version: str) -> Content:
     """One content of one file; what is wrong with it is noted at the place."""
+    before = len(place.findings.problems)
     section = CONTENT.read(root, place)
     name, channel = section["content"] or "", section["channel"] or ""
     stem = place.file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
@@ -61,11 +62,14 @@ def read_content(root: Node, place: Place, known: Known, version: str) -> Conten
         check_known(shows, ranked, place, section.at("shows"), what=f"content {name!r} shows")
     languages = section["languages"] or {}
     found: set[str] = set()
+    fits: list[bool] = []
     for language, text in languages.items():
-        _check_parts(name, channel, language, text)
+        fits.append(_has_parts(name, channel, language, text))
         found |= _reads(text, known, shows)
     _check_languages(name, section, languages, known)
-    return Content(
+    if all(fits):
+        _check_shapes(name, section, languages)
+    content = Content(
         name=name,
         channel=channel,
         version=version,
@@ -75,6 +79,13 @@ def read_content(root: Node, place: Place, known: Known, version: str) -> Conten
         shows_count=int(section["count"]),
         reads=frozenset(found),
     )
+    if len(place.findings.problems) == before and languages:
+        for language, missing in try_out(content, known.facets, known.shop):
+            place.wrong(
+                section.at("languages").keys[language],
+                f"a trial leaves a gap: {missing}. Correct the name, or say `| default`.",
+            )
+    return content
 
 
 def _parts(text: Section) -> dict[str, str]:
@@ -85,9 +96,10 @@ def _ordered(languages: Iterable[str], own: tuple[str, ...]) -> list[str]:
     return sorted(languages, key=lambda language: (own.index(language) if language in own else len(own), language))
 
 
-def _check_parts(name: str, channel: str, language: str, text: Section) -> None:
+def _has_parts(name: str, channel: str, language: str, text: Section) -> bool:
     if not channel:
-        return
+        return False
+    before = len(text.place.findings.problems)
     needed, allowed = PARTS[channel]
     for part in needed:
         if part not in text.nodes:
@@ -96,9 +108,12 @@ def _check_parts(name: str, channel: str, language: str, text: Section) -> None:
         if part in _PARTS and part not in (*needed, *allowed):
             parts = ", ".join(repr(other) for other in (*needed, *allowed))
             text.wrong(part, f"content {name!r} in {language!r}: a text for {channel} has no {part!r}. Known: {parts}.")
+    return len(text.place.findings.problems) == before
 
 
 def _check_languages(name: str, section: Section, languages: Mapping[str, Section], known: Known) -> None:
+    if section.place.findings.unread:
+        return
     at = section.at("languages")
     missing = [language for language in known.languages if language not in languages]
     if languages and missing:
@@ -111,10 +126,13 @@ def _check_languages(name: str, section: Section, languages: Mapping[str, Sectio
             section.place.doubt(
                 at.keys[language], f"content {name!r} has {language!r}, which the shop does not speak. {spoken}"
             )
+
+
+def _check_shapes(name: str, section: Section, languages: Mapping[str, Section]) -> None:
     shapes = {language: frozenset(_parts(text)) for language, text in languages.items()}
     if len(set(shapes.values())) > 1:
         said = "; ".join(f"{language}: {', '.join(sorted(parts))}" for language, parts in shapes.items())
-        section.place.wrong(at, f"content {name!r} has other parts in one language than in another ({said}).")
+        section.wrong("languages", f"content {name!r} has other parts in one language than in another ({said}).")
 
 
 def _reads(text: Section, known: Known, shows: str) -> set[str]:

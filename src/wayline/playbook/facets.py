@@ -20,6 +20,7 @@ from wayline.playbook.grammar import (
     Section,
     Table,
     Text,
+    spoken,
 )
 from wayline.playbook.names import Known, check_event, check_known
 from wayline.playbook.texts import Node, Place
@@ -171,7 +172,8 @@ def _check_size(name: str, section: Section) -> None:
         )
     elif window is not None and tile is not None and window % tile:
         section.wrong(
-            "tile", f"facet {name!r}: the tile must divide the window, and {window} is no multiple of {tile}."
+            "tile",
+            f"facet {name!r}: the tile must divide the window, and {spoken(window)} is no multiple of {spoken(tile)}.",
         )
     elif window is not None and tile is not None and window // tile > _TILES_MAX:
         section.wrong(

@@ -35,6 +35,7 @@ __all__ = [
     "Variant",
     "YesNo",
     "duration",
+    "spoken",
 ]
 
 
@@ -87,7 +88,8 @@ class Text(Struct, frozen=True):
         if self.choices:
             if value not in self.choices or isinstance(value, bool):
                 known = did_you_mean(str(value), self.choices).replace("Defined:", "Known:")
-                place.wrong(node, f"expected {self.means}, found {describe(node)}. {known}")
+                known = f" {known}" if len(self.choices) > 1 else ""
+                place.wrong(node, f"expected {self.means}, found {describe(node)}.{known}")
                 return ""
             return str(value)
         if not isinstance(value, str) or not value.strip():
@@ -154,6 +156,14 @@ def duration(text: str) -> timedelta | None:
         return None
     seconds = float(match[1]) * _UNITS[match[2]]
     return timedelta(seconds=seconds) if 0 < seconds <= _DURATION_MAX.total_seconds() else None
+
+
+def spoken(span: timedelta) -> str:
+    """A span as an author writes it: `7 days`, `30 minutes`."""
+    seconds = span.total_seconds()
+    unit = next(name for name in ("day", "hour", "minute", "second") if seconds % _UNITS[name] == 0 or name == "second")
+    count = f"{seconds / _UNITS[unit]:g}"
+    return f"{count} {unit}" + ("" if count == "1" else "s")
 
 
 class Duration(Struct, frozen=True):

@@ -12,6 +12,7 @@ from wayline.domain import (
     Action,
     Branch,
     Claim,
+    Content,
     Control,
     End,
     Journey,
@@ -249,9 +250,8 @@ def _check_entry(section: Section, known: Known) -> None:
             check_event(name, known, section.place, node)
     check_event(section["goal"] or "", known, section.place, section.at("goal"))
     if section["goal"] and section["goal"] in (section["enters_on"] or ()):
-        section.wrong(
-            "goal", f"the goal {section['goal']!r} also enters the journey: it would be reached before it began."
-        )
+        goal = f"the goal {section['goal']!r} also enters the journey and would be reached before it began"
+        section.wrong("goal", f"{goal}. Choose a later event.")
     for name, node in _named(section, "exits_on"):
         if name in (section["enters_on"] or ()) and not section["exits_match"]:
             section.place.doubt(node, f"{name!r} both enters and exits. Say what must match with 'exits_match'.")
@@ -289,7 +289,7 @@ def _control(section: Section, purpose: Purpose) -> Control:
         return Control("none", 0.0, f"{purpose} messages are owed")
     if isinstance(said, int | float):
         return Control("share", float(said))
-    if "control" not in section.nodes:
+    if "control" not in section.nodes and section.nodes:
         section.wrong(
             "control", "a marketing journey needs 'control': launch, a share such as 0.1, or {none: why it is safe}."
         )
@@ -460,23 +460,32 @@ def _check_content(section: Section, journey: Section, known: Known) -> None:
         return
     content = known.content.get(name)
     if content is None:
-        section.wrong(
-            "content",
-            f"action {action!r} proposes {name!r}, which no content file defines. {did_you_mean(name, known.content)}",
-        )
+        if not section.place.findings.unread:
+            defined = did_you_mean(name, known.content)
+            section.wrong("content", f"action {action!r} proposes {name!r}, which no content file defines. {defined}")
         return
-    if channel and content.channel and content.channel != channel:
+    if channel in known.channels and content.channel and content.channel != channel:
         fitting = sorted(other for other, made in known.content.items() if made.channel == channel)
         section.wrong(
             "content",
             f"action {action!r} leaves by {channel!r}, and content {name!r} is made for {content.channel!r}. "
             f"{did_you_mean(name, fitting)}",
         )
-    if content.channel == "email" and journey["purpose"] == "marketing" and "links.unsubscribe" not in content.reads:
+    if content.channel == "email" and journey["purpose"] == "marketing" and (shut := _without_way_out(content)):
         section.wrong(
             "content",
-            f"content {name!r} is marketing by e-mail and has no way out. Put {{{{ links.unsubscribe }}}} into it.",
+            f"content {name!r} is marketing by e-mail and lacks a way out ({', '.join(shut)}). "
+            "Put {{ links.unsubscribe }} into it.",
         )
+
+
+def _without_way_out(content: Content) -> list[str]:
+    return [
+        f"{part} in {language!r}"
+        for language, parts in content.languages.items()
+        for part, source in parts.items()
+        if part in ("text", "html") and "links.unsubscribe" not in source
+    ]
 
 
 def _claims(section: Section) -> Iterator[Claim]:
@@ -508,7 +517,7 @@ def _claim(name: str, subject: str, section: Section, at: Node) -> Claim | None:
         return Claim(cast(Any, name), subject)
     expected = " or ".join(repr(s + "<property>" if s == "trigger." else s) for s in subjects if s)
     wants = f"expected {expected} after '{name}:'" if expected else f"'{name}' stands alone"
-    section.place.wrong(at, f"action {section['action']!r}: {wants}, found {subject!r}.")
+    section.place.wrong(at, f"action {section['action']!r}: {wants}, found {repr(subject) if subject else 'nothing'}.")
     return None
 
 

@@ -73,14 +73,14 @@ def check_known(name: str, known: Iterable[str], place: Place, where: Node, *, w
     known = tuple(known)
     if name in known:
         return True
-    if name:
+    if name and not place.findings.unread:
         place.wrong(where, f"{what} {name!r}, which is not defined. {did_you_mean(name, known)}")
     return False
 
 
 def check_facts(condition: Condition | None, known: Known, place: Place, where: Node, *, trigger: bool = False) -> None:
     """Note each name of a condition that no customer can have."""
-    if condition is None:
+    if condition is None or place.findings.unread:
         return
     for name in sorted(condition.names):
         reason = _why_no_fact(name, known, trigger)

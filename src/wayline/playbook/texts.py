@@ -58,6 +58,8 @@ class Findings:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.unread: tuple[str, ...] = ()
+        """Files that do not parse at all: what they would define is not missed, for that says nothing new."""
 
 
 class Place(Struct, frozen=True):
