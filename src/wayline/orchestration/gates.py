@@ -15,7 +15,7 @@ from wayline.domain import Action, Cap, Claim, Contact, QuietHours, Refusal
 from wayline.governance.consent import Gate, local_time, next_local, zone_of
 from wayline.interpretation.moment import Moment
 
-__all__ = ["GATES", "cart_skus", "claimed", "spread"]
+__all__ = ["GATES", "cart_skus", "claimed", "in_stock", "spread"]
 
 _CONTRADICTION_WINDOW = timedelta(hours=48)
 
@@ -188,7 +188,8 @@ def _cart_open(subject: str, moment: Moment) -> Refusal | None:
     return Refusal("the cart must still be open", "the cart is empty or was bought")
 
 
-def _in_stock(sku: str, moment: Moment) -> Refusal | None:
+def in_stock(sku: str, moment: Moment) -> Refusal | None:
+    """Why a product may not be promised now; unknown and outdated stock refuse, unless the policy says otherwise."""
     policy = moment.playbook.policy
     known = moment.fact(f"stock.{sku}")
     topic = f"stock:{sku}"
@@ -240,7 +241,7 @@ def _pickup_ready(order_id: str, moment: Moment) -> Refusal | None:
 
 _CLAIMS = {
     "cart_open": _cart_open,
-    "in_stock": _in_stock,
+    "in_stock": in_stock,
     "order_open": _order_open,
     "price_is": _price_is,
     "pickup_ready": _pickup_ready,

@@ -7,9 +7,9 @@ decision it returns, so `decide_again` can run it on the record alone, long afte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from wayline.domain import (
     Action,
-    Claim,
     Contact,
     Customer,
     Decision,
@@ -35,12 +34,11 @@ from wayline.errors import Broken
 from wayline.governance.consent import GUARDS
 from wayline.interpretation.moment import Moment, Recollection, recordable
 from wayline.measurement.experiments import assign
-from wayline.orchestration.gates import GATES, cart_skus, claimed
+from wayline.orchestration.gates import GATES, cart_skus, claimed, in_stock
 from wayline.orchestration.journeys import with_trigger
 
 __all__ = ["Asked", "Ruling", "Wait", "arm_of", "decide", "decide_again", "recheck", "reserve"]
 
-_IN_STOCK_SHOWN = Claim("in_stock", "shown")
 _NO_PAGE = Refusal("shown when the website asks", "no page is asking now")
 _A_MOMENT = timedelta(seconds=1)
 _LOOKED_AT_MAX = 50  # products a choice of what to show looks through
@@ -165,23 +163,25 @@ def _filled(action: Action, moment: Moment, proposal: Proposal) -> tuple[Action,
     content = moment.playbook.content.get(action.content)
     if content is None or not content.shows or action.shows:
         return action, None
-    candidates = _candidates(content.shows, moment, proposal)
+    candidates: Iterable[str] = _candidates(content.shows, moment, proposal)
+    first: Refusal | None = None
     if any(claim.name == "in_stock" and claim.subject == "shown" for claim in action.claims):
-        refused = [(sku, _stock_refusal(sku, moment)) for sku in candidates]
-        fine = [sku for sku, refusal in refused if refusal is None]
-        if refused and not fine:
-            first = next(refusal for _, refusal in refused if refusal is not None)
-            return action, Verdict(action, "claims", first)
+        fine: list[str] = []
+        for sku in candidates:
+            refusal = in_stock(sku, moment)
+            if refusal is None:
+                fine.append(sku)
+                if len(fine) == content.shows_count:
+                    break
+            first = first or refusal
         candidates = fine
-    if not candidates:
+    shows = tuple(islice(candidates, content.shows_count))
+    if not shows and first is not None:
+        return action, Verdict(action, "claims", first)
+    if not shows:
         none = Refusal(f"{content.name} shows products ({content.shows})", "there is none to show to this customer")
         return action, Verdict(action, "products", none)
-    return replace(action, shows=tuple(candidates[: content.shows_count])), None
-
-
-def _stock_refusal(sku: str, moment: Moment) -> Refusal | None:
-    probe = Action("probe", claims=(), shows=(sku,))
-    return GATES["claims"](replace(probe, claims=(_IN_STOCK_SHOWN,)), moment)
+    return replace(action, shows=shows), None
 
 
 def _candidates(shows: str, moment: Moment, proposal: Proposal) -> list[str]:

@@ -29,13 +29,14 @@ from wayline.runtime.schedules import Schedules
 from wayline.runtime.shop_rates import START
 from wayline.runtime.shop_twins import Handed, Truth
 from wayline.runtime.simulator import Shop
-from wayline.store import Batch, Delivery, Log, Vault
+from wayline.store import Delivery, Log, Vault
 from wayline.store.opening import Store, open_collecting
 
 __all__ = ["Acted", "Day", "Demo", "Played", "Sent", "play"]
 
 _HOUR = timedelta(hours=1)
 _AHEAD = 2  # hours the street may act before it must have heard what was sent
+_FEED_HOUR = 3  # UTC; the shop tells its whole catalogue then, as shops do
 _LIMITS = Limits(claims_max=500, events_max=2000)
 _PAGES = frozenset({"Page Viewed", "Product Viewed", "Cart Viewed", "Checkout Started", "Checkout Step Viewed"})
 
@@ -92,6 +93,8 @@ class Acted(Struct, frozen=True):
     head: int
     occasion: str
     rejected: int
+    shelf: tuple[Product, ...] = ()
+    """The nightly catalogue feed, in the hour it comes."""
 
 
 class _Street(Protocol):
@@ -142,7 +145,8 @@ class _Here:
             self.log.append(internal)
         rejected = self._collect(hour.messages)
         self.now += _HOUR
-        return Acted(self.log.head(), hour.occasion, rejected)
+        shelf = tuple(self.shop.catalogue()) if self.now.hour == _FEED_HOUR else ()
+        return Acted(self.log.head(), hour.occasion, rejected, shelf)
 
     def closed(self) -> tuple[Mapping[str, Truth], int, int]:
         return self.shop.truth(), self.shop.orders, self.shop.margin
@@ -252,13 +256,13 @@ def play(
     street: _Street = _Here(demo, store.log, store.vault) if demo.folder is None else _There(demo)
     barrier = _Barrier(store.log)
     barrier.limit, shelf = street.opened()
-    store.state.commit(Batch(products=shelf))
     now = START
     channels: dict[str, Channel] = {
         name: DryRun(name, kept_max=100, clock=lambda: now) for name in ("email", "sms", "push")
     }
     engine = Embedded(barrier, store.state, store.vault, playbook, channels, limits=_LIMITS)  # type: ignore[arg-type]  # a Log in all but name
     season = _Season(engine)
+    engine.stock(shelf, now)
     engine.drain(now)
     schedules = Schedules(engine)
     schedules.events(now)
@@ -268,6 +272,8 @@ def play(
         acted = street.acted()
         before, barrier.limit = barrier.limit, acted.head
         now = START + _HOUR * (hour + 1)
+        if acted.shelf:
+            engine.stock(acted.shelf, now)
         done = engine.drain(now)
         season.asked(before, now)
         internal = schedules.events(now)

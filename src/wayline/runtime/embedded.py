@@ -25,6 +25,7 @@ from wayline.domain import (
     Decision,
     Event,
     Playbook,
+    Product,
     Stimulus,
     Turn,
     Wake,
@@ -407,8 +408,19 @@ class Embedded:
             self.position = -1
             raise
 
+    def stock(self, products: Iterable[Product], now: datetime) -> int:
+        """Take in a catalogue feed: what it says anew is on the shelf, and whoever waited for it is woken."""
+        batch = Batch()
+        changes = [self.shelf.put(product) for product in products]
+        self._changed(changes, self.world(now), batch)
+        self.commit(batch)
+        return len(batch.products)
+
     def _tell_shelf(self, event: Event, world: World, batch: Batch) -> None:
-        changes = self.shelf.take(event)
+        self._changed(self.shelf.take(event), world, batch)
+
+    def _changed(self, changes: Iterable[catalog.Change], world: World, batch: Batch) -> None:
+        changes = tuple(changes)
         batch.products.extend(change.product for change in changes)
         topics = tuple(topic for change in changes for topic in change.topics)
         if not topics:

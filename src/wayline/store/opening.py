@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -22,7 +23,7 @@ from wayline.store import Log, State, Vault
 from wayline.store.memory import MemoryLog, MemoryState, MemoryVault
 from wayline.store.seal import MasterKey, Seal
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Store", "open_collecting", "open_store"]
 
 
 class Store(Struct, frozen=True):
@@ -69,6 +70,25 @@ def open_store(folder: Path | None = None, *, key_file: Path | None = None) -> S
         opened.callback(state.close)
         return Store(log, state, vault, folder, opened.pop_all())
     raise AssertionError("an ExitStack swallows nothing")
+
+
+@contextmanager
+def open_collecting(folder: Path, *, key_file: Path | None = None) -> Iterator[tuple[Log, Vault]]:
+    """The log and the vault of a folder, for a collector in a process of its own.
+
+    The engine's process holds the folder's lock and reads both files; this process alone writes them. So no two
+    connections ever write one file.
+    """
+    from wayline.store.sqlite_log import SqliteLog
+    from wayline.store.vault import SqliteVault
+
+    with ExitStack() as opened:
+        master = MasterKey.read(key_file or folder / "master.key")
+        vault = SqliteVault(folder / "vault.sqlite", master)
+        opened.callback(vault.close)
+        log = SqliteLog(folder / "log.sqlite", Seal(master.derive("rejections")))
+        opened.callback(log.close)
+        yield log, vault
 
 
 def _lock(path: Path, opened: ExitStack) -> None:
