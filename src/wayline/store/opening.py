@@ -46,13 +46,15 @@ class Store(Struct, frozen=True):
         self.close()
 
 
-def open_store(folder: Path | None = None, *, key_file: Path | None = None) -> Store:
+def open_store(folder: Path | None = None, *, key_file: Path | None = None, known_key: bytes | None = None) -> Store:
     """The store in this folder, made if it is not there; None for one in memory, gone when the process ends.
 
-    `key_file` is where the master key lies, if not in the folder. Raises StoreLocked if another process has it open.
+    `key_file` is where the master key lies, if not in the folder. `known_key` makes a store whose key is no secret, for
+    simulated people: the same key gives them the same pseudonyms. Raises StoreLocked if another process has it open.
     """
     if folder is None:
-        return Store(MemoryLog(), MemoryState(), MemoryVault())
+        vault = MemoryVault() if known_key is None else MemoryVault(MasterKey(known_key).derive("pseudonyms"))
+        return Store(MemoryLog(), MemoryState(), vault)
     # Imported late: whoever stays in memory needs no SQLite.
     from wayline.store.sqlite_log import SqliteLog
     from wayline.store.sqlite_state import SqliteState
@@ -61,7 +63,7 @@ def open_store(folder: Path | None = None, *, key_file: Path | None = None) -> S
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         _lock(folder / "wayline.lock", opened)
-        master = _master_key(key_file or folder / "master.key", folder / "vault.sqlite")
+        master = _master_key(key_file or folder / "master.key", folder / "vault.sqlite", known_key)
         vault = SqliteVault(folder / "vault.sqlite", master)
         opened.callback(vault.close)
         log = SqliteLog(folder / "log.sqlite", Seal(master.derive("rejections")))
@@ -106,7 +108,7 @@ def _lock(path: Path, opened: ExitStack) -> None:
     os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
 
 
-def _master_key(path: Path, vault: Path) -> MasterKey:
+def _master_key(path: Path, vault: Path, known_key: bytes | None) -> MasterKey:
     if path.exists():
         return MasterKey.read(path)
     if vault.exists():
@@ -114,4 +116,4 @@ def _master_key(path: Path, vault: Path) -> MasterKey:
             f"{path}: the master key is gone, and {vault} cannot be read without it. Restore the key file from its "
             f"backup; a new key would give every customer a new identity."
         )
-    return MasterKey.create(path)
+    return MasterKey.create(path, known_key)

@@ -86,9 +86,9 @@ class MasterKey:
         return cls(path.read_bytes())
 
     @classmethod
-    def create(cls, path: Path) -> MasterKey:
-        """A new key in a new file, on disk before it is used; never over an old one."""
-        secret = secrets.token_bytes(_KEY_BYTES)
+    def create(cls, path: Path, secret: bytes | None = None) -> MasterKey:
+        """A new key in a new file, on disk before it is used; never over an old one. `secret` only where none is kept."""
+        secret = secret or secrets.token_bytes(_KEY_BYTES)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
