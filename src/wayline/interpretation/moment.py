@@ -77,9 +77,14 @@ class Moment:
         reads, self.reads = self.reads, None
         try:
             given = self.world.answers.get((self.customer.customer_id, question))
-            return estimates.interpret(asked, self.fact, self.world.catalog, self.now, given)
+            return estimates.interpret(asked, self._told, self.world.catalog, self.now, given)
         finally:
             self.reads = reads
+
+    def _told(self, name: str) -> Any:
+        """What a rule is told: what no facet remembers is as good as never having happened."""
+        declared = name in self.playbook.facets or name == "match_confidence" or "." in name
+        return self.fact(name) if declared else None
 
     def _find(self, name: str) -> Any:
         if ":" in name:
@@ -169,7 +174,9 @@ _PLAIN: Mapping[str, Callable[[Moment], Any]] = {
     "contacts": lambda moment: moment.customer.standing.contacts,
     "objection": _objection,
     "popular": lambda moment: tuple(moment.world.catalog.popular("", POPULAR_COUNT)),
-    "zone": lambda moment: moment.fact("trait.timezone") or moment.playbook.policy.zone,
+    "zone": lambda moment: (
+        moment.fact("trait.timezone") or moment.fact("trait.device_timezone") or moment.playbook.policy.zone
+    ),
     "language": lambda moment: moment.fact("trait.language") or moment.playbook.language,
 }
 
