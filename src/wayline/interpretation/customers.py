@@ -2,7 +2,7 @@
 
 Like the facets, everything here is a function of the set of events and not of their order. Traits are registers: the
 newest statement stands. Identifiers are kept by when they were last used, newest last, so that the last of a kind is
-where this person can be reached now. Consents are two instants each, and only ever move forward.
+where this person can be reached now. _Consents are two instants each, and only ever move forward.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IDENTIFIERS_MAX = 50  # handles remembered of one person, those used last
 TRAITS_MAX = 100  # traits remembered of one person, those stated last
 
 _USED = "@identifiers"  # among the facet states, since it is one; no facet can be called so
-Consents: TypeAlias = Mapping[str, Consent]
+_Consents: TypeAlias = Mapping[str, Consent]
 
 _FROM_CONTEXT: Mapping[str, str] = {"timezone": "device_timezone", "locale": "device_locale"}
 """What a device says of its owner; what people say of themselves is another trait and goes first."""
@@ -153,7 +153,7 @@ def _grant_order(consent: Consent) -> tuple[bool, datetime, str, str]:
     return (granted is not None, granted or EPOCH, consent.wording_version, consent.method)
 
 
-def _with(consents: Consents, key: str, consent: Consent) -> Consents:
+def _with(consents: _Consents, key: str, consent: Consent) -> _Consents:
     known = consents.get(key)
     return {**consents, key: consent if known is None else _both(known, consent)}
 
@@ -171,7 +171,7 @@ def _key(event: Event) -> str:
 _OBJECTION = "all:objection"
 
 
-def _granted(consents: Consents, event: Event) -> Consents:
+def _granted(consents: _Consents, event: Event) -> _Consents:
     at = min(event.occurred_at, event.received_at)
     key = _key(event)
     if key == "all:marketing":
@@ -180,7 +180,7 @@ def _granted(consents: Consents, event: Event) -> Consents:
     return _with(consents, key, Consent(at, None, _text(event, "wording_version"), _text(event, "method")))
 
 
-def _withdrawn(consents: Consents, event: Event) -> Consents:
+def _withdrawn(consents: _Consents, event: Event) -> _Consents:
     key = _key(event)
     if key == "all:marketing":
         # An objection to direct marketing is itself a grant: of being left alone.
@@ -188,12 +188,12 @@ def _withdrawn(consents: Consents, event: Event) -> Consents:
     return _with(consents, key, Consent(withdrawn_at=event.received_at))
 
 
-def _unsubscribed(consents: Consents, event: Event) -> Consents:
+def _unsubscribed(consents: _Consents, event: Event) -> _Consents:
     channel = _text(event, "channel") or "email"
     return _with(consents, f"{channel}:marketing", Consent(withdrawn_at=event.received_at))
 
 
-_CONSENTS: Mapping[str, Callable[[Consents, Event], Consents]] = {
+_CONSENTS: Mapping[str, Callable[[_Consents, Event], _Consents]] = {
     "Consent Granted": _granted,
     "Consent Withdrawn": _withdrawn,
     "Unsubscribed": _unsubscribed,

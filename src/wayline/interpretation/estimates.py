@@ -201,7 +201,8 @@ def _hesitation(asked: _Asked) -> Estimate:
     rows = [row for row in rows if asked.within(row["at"], 2 * _DAY)]
     if not rows:
         return asked.silence("no checkout is open")
-    signs = list(_signs(asked, sorted(rows, key=_at)))
+    rows.sort(key=_at)
+    signs = [*_signs(asked, rows), *_troubles(asked, rows[0]["at"])]
     unmoved = math.prod(1 - weight for weight, _ in signs)
     told = tuple(reason for _, reason in signs) or ("a checkout without a sign of doubt",)
     # A sign is an indication, not a confession: several of them are worth more than one that is strong.
@@ -228,8 +229,12 @@ def _signs(asked: _Asked, rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[f
         yield 0.3, f"stayed {lingered:.0f} seconds on a step" if lingered else "stayed long on a step"
     if "Checkout Exited" in events:
         yield 0.25, "left from the checkout"
+
+
+def _troubles(asked: _Asked, since: datetime) -> Iterable[tuple[float, str]]:
+    """What got in the way besides."""
     failed = asked["payment_failed_at"]
-    if failed is not None and failed >= rows[0]["at"]:
+    if failed is not None and failed >= since:
         yield 0.3, "the payment failed"
     if asked["help_7d"]:
         yield 0.1, f"looked for help {_times(asked['help_7d'])} in 7 days"

@@ -32,13 +32,13 @@ from wayline.interpretation.readings import EPOCH, read, size_of, tiles_of
 
 __all__ = ["fingerprint", "fold", "merge", "read", "sql", "touches"]
 
-State: TypeAlias = Any
-Step: TypeAlias = Callable[[State, Event], State]
+_State: TypeAlias = Any
+_Step: TypeAlias = Callable[[_State, Event], _State]
 
 
-def fold(states: Mapping[str, State], event: Event, facets: tuple[Facet, ...]) -> Mapping[str, State]:
+def fold(states: Mapping[str, _State], event: Event, facets: tuple[Facet, ...]) -> Mapping[str, _State]:
     """The states after this event; the very same mapping if nothing changed. What it does not touch is passed over."""
-    changed: dict[str, State] | None = None
+    changed: dict[str, _State] | None = None
     for name, step in _plan(facets, event.name):
         before = states.get(name)
         after = step(before, event)
@@ -49,9 +49,9 @@ def fold(states: Mapping[str, State], event: Event, facets: tuple[Facet, ...]) -
     return states if changed is None else changed
 
 
-def merge(a: Mapping[str, State], b: Mapping[str, State], facets: Sequence[Facet]) -> Mapping[str, State]:
+def merge(a: Mapping[str, _State], b: Mapping[str, _State], facets: Sequence[Facet]) -> Mapping[str, _State]:
     """What folding the events of both would have given. States of facets no longer declared are dropped."""
-    merged: dict[str, State] = {}
+    merged: dict[str, _State] = {}
     for facet in facets:
         if facet.kind == "derived":
             continue
@@ -84,18 +84,18 @@ def _shape(facet: Facet) -> tuple[Any, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _plan(facets: tuple[Facet, ...], name: str) -> tuple[tuple[str, Step], ...]:
+def _plan(facets: tuple[Facet, ...], name: str) -> tuple[tuple[str, _Step], ...]:
     """The steps of one event name, compiled once: a facet remembers its own hash, so finding them again is cheap."""
     return tuple((facet.name, _step(facet, name)) for facet in facets if touches(facet, name))
 
 
-def _step(facet: Facet, name: str) -> Step:
+def _step(facet: Facet, name: str) -> _Step:
     step = _STEPS[facet.kind](facet, name)
     where = facet.where
     if where is None:
         return step
 
-    def guarded(state: State, event: Event) -> State:
+    def guarded(state: _State, event: Event) -> _State:
         return step(state, event) if where.evaluate(facts_of(event), event.occurred_at) is True else state
 
     return guarded
@@ -110,10 +110,10 @@ def _place(event: Event) -> list[Any]:
     return [event.occurred_at, event.source, event.event_id]
 
 
-def _last(facet: Facet, name: str) -> Step:
+def _last(facet: Facet, name: str) -> _Step:
     value_of = _value_of(facet)
 
-    def last(state: State, event: Event) -> State:
+    def last(state: _State, event: Event) -> _State:
         at = event.occurred_at
         if state is not None and (
             at < state[0] or (at == state[0] and [at, event.source, event.event_id] <= state[:3])
@@ -125,10 +125,10 @@ def _last(facet: Facet, name: str) -> Step:
     return last
 
 
-def _first(facet: Facet, name: str) -> Step:
+def _first(facet: Facet, name: str) -> _Step:
     value_of = _value_of(facet)
 
-    def first(state: State, event: Event) -> State:
+    def first(state: _State, event: Event) -> _State:
         at = event.occurred_at
         if state is not None and (
             at > state[0] or (at == state[0] and [at, event.source, event.event_id] >= state[:3])
@@ -155,11 +155,11 @@ def _amount_of(facet: Facet) -> Callable[[Event], int | None]:
     return total
 
 
-def _count(facet: Facet, name: str) -> Step:
+def _count(facet: Facet, name: str) -> _Step:
     amount_of = _amount_of(facet)
     if facet.window is None:
 
-        def count(state: State, event: Event) -> State:
+        def count(state: _State, event: Event) -> _State:
             amount = amount_of(event)
             return state if amount is None else (state or 0) + amount
 
@@ -167,7 +167,7 @@ def _count(facet: Facet, name: str) -> Step:
 
     tile, kept_max = tiles_of(facet)
 
-    def count_in_tiles(state: State, event: Event) -> State:
+    def count_in_tiles(state: _State, event: Event) -> _State:
         amount = amount_of(event)
         if amount is None:
             return state
@@ -176,7 +176,7 @@ def _count(facet: Facet, name: str) -> Step:
     return count_in_tiles
 
 
-def _add_tile(state: State, index: int, amount: int, kept_max: int) -> State:
+def _add_tile(state: _State, index: int, amount: int, kept_max: int) -> _State:
     if state is None:
         return [index, {index: amount}]
     newest, tiles = state
@@ -192,12 +192,12 @@ def _add_tile(state: State, index: int, amount: int, kept_max: int) -> State:
     return [newest, kept]
 
 
-def _recent(facet: Facet, name: str) -> Step:
+def _recent(facet: Facet, name: str) -> _Step:
     elements = elements_of(facet.fields or ((facet.value,) if facet.value else ()))
     needed = bool(facet.value or facet.fields)
     size = size_of(facet)
 
-    def recent(state: State, event: Event) -> State:
+    def recent(state: _State, event: Event) -> _State:
         rows = state
         for index, fields in enumerate(elements(event)):
             if needed and all(field is None for field in fields):
@@ -225,13 +225,13 @@ def _add_row(rows: list[Any] | None, row: list[Any], size: int) -> list[Any]:
     return [*rows[1 if full else 0 : place], row, *rows[place:]]
 
 
-def _latest_per_key(facet: Facet, name: str) -> Step:
+def _latest_per_key(facet: Facet, name: str) -> _Step:
     keys = len(parts_of(facet.key))
     elements = elements_of((*parts_of(facet.key), *facet.fields))
     rank = facet.priority.index(name) if name in facet.priority else len(facet.priority)
     prefix, size = f"{rank}|", size_of(facet)
 
-    def latest_per_key(state: State, event: Event) -> State:
+    def latest_per_key(state: _State, event: Event) -> _State:
         registers = state
         for index, values in enumerate(elements(event)):
             key = _key_of(values[:keys])
@@ -267,13 +267,13 @@ def _add_register(registers: dict[str, Any] | None, key: str, row: list[Any], si
     return kept
 
 
-def _ledger(facet: Facet, name: str) -> Step:
+def _ledger(facet: Facet, name: str) -> _Step:
     keys = len(parts_of(facet.key))
     elements = elements_of((*parts_of(facet.key), *facet.fields))
     resets, removes, size = name in facet.resets, name in facet.removes, size_of(facet)
     holds = removes or name in facet.events
 
-    def ledger(state: State, event: Event) -> State:
+    def ledger(state: _State, event: Event) -> _State:
         reset, rows = state if state is not None else (None, [])
         at = _place(event)
         if reset is not None and at < reset:
@@ -292,7 +292,7 @@ def _ledger(facet: Facet, name: str) -> Step:
     return ledger
 
 
-_STEPS: Mapping[str, Callable[[Facet, str], Step]] = {
+_STEPS: Mapping[str, Callable[[Facet, str], _Step]] = {
     "last": _last,
     "first": _first,
     "count": _count,
@@ -306,15 +306,15 @@ _STEPS: Mapping[str, Callable[[Facet, str], Step]] = {
 # ------------------------------------------------------------------ merging two states of one facet
 
 
-def _merge_last(a: State, b: State, facet: Facet) -> State:
+def _merge_last(a: _State, b: _State, facet: Facet) -> _State:
     return a if a[:3] >= b[:3] else b
 
 
-def _merge_first(a: State, b: State, facet: Facet) -> State:
+def _merge_first(a: _State, b: _State, facet: Facet) -> _State:
     return a if a[:3] <= b[:3] else b
 
 
-def _merge_count(a: State, b: State, facet: Facet) -> State:
+def _merge_count(a: _State, b: _State, facet: Facet) -> _State:
     if facet.window is None:
         return a + b
     newest = max(a[0], b[0])
@@ -331,11 +331,11 @@ def _merge_rows(a: list[Any], b: list[Any], size: int) -> list[Any]:
     return [by_place[place] for place in sorted(by_place)[-size:]]
 
 
-def _merge_recent(a: State, b: State, facet: Facet) -> State:
+def _merge_recent(a: _State, b: _State, facet: Facet) -> _State:
     return _merge_rows(a, b, size_of(facet))
 
 
-def _merge_registers(a: State, b: State, facet: Facet) -> State:
+def _merge_registers(a: _State, b: _State, facet: Facet) -> _State:
     merged = dict(a)
     for key, row in b.items():
         old = merged.get(key)
@@ -345,14 +345,14 @@ def _merge_registers(a: State, b: State, facet: Facet) -> State:
     return {key: merged[key] for key in newest}
 
 
-def _merge_ledger(a: State, b: State, facet: Facet) -> State:
+def _merge_ledger(a: _State, b: _State, facet: Facet) -> _State:
     resets = [reset for reset in (a[0], b[0]) if reset is not None]
     reset = max(resets, default=None)
     rows = [row for row in (*a[1], *b[1]) if reset is None or row[:3] >= reset]
     return [reset, _merge_rows(rows, [], size_of(facet))]
 
 
-_MERGES: Mapping[str, Callable[[State, State, Facet], State]] = {
+_MERGES: Mapping[str, Callable[[_State, _State, Facet], _State]] = {
     "last": _merge_last,
     "first": _merge_first,
     "count": _merge_count,

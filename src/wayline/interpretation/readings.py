@@ -32,8 +32,8 @@ VISIT_GAP = timedelta(minutes=30)  # a longer silence begins another visit
 SIZE_DEFAULT = 50  # rows kept where a declaration does not say
 ROW_KINDS = ("recent", "latest_per_key", "ledger")
 
-Row: TypeAlias = dict[str, Any]
-States: TypeAlias = Mapping[str, Any]
+_Row: TypeAlias = dict[str, Any]
+_States: TypeAlias = Mapping[str, Any]
 
 
 def size_of(facet: Facet) -> int:
@@ -45,11 +45,11 @@ def tiles_of(facet: Facet) -> tuple[timedelta, int]:
     """The width of a windowed facet's tiles, and how many of them its window holds."""
     if facet.window is None:
         raise Broken(f"facet {facet.name!r} has no window, so no tiles")
-    tile = facet.tile or default_tile(facet.window)
+    tile = facet.tile or _default_tile(facet.window)
     return tile, facet.window // tile
 
 
-def default_tile(window: timedelta) -> timedelta:
+def _default_tile(window: timedelta) -> timedelta:
     """The tile of a window that does not say: a day, an hour or a minute, the widest that fits at least 24 times."""
     for tile in (timedelta(days=1), timedelta(hours=1)):
         if window % tile == timedelta() and window // tile >= 24:
@@ -57,7 +57,7 @@ def default_tile(window: timedelta) -> timedelta:
     return timedelta(hours=1) if window >= timedelta(days=1) else timedelta(minutes=1)
 
 
-def read(states: States, facet: Facet, facets: Mapping[str, Facet], now: datetime) -> Any:
+def read(states: _States, facet: Facet, facets: Mapping[str, Facet], now: datetime) -> Any:
     """What the facet says now; None if it says nothing."""
     if facet.kind != "derived":
         return _own(states.get(facet.name), facet, now, facet.window)
@@ -123,7 +123,7 @@ def _runs(state: Any, facet: Facet, now: datetime, window: timedelta | None) -> 
 # ------------------------------------------------------------------ rows
 
 
-def _rows(state: Any, facet: Facet, now: datetime, window: timedelta | None) -> list[Row]:
+def _rows(state: Any, facet: Facet, now: datetime, window: timedelta | None) -> list[_Row]:
     """Newest first: by the newest event of a key, by the event that last put into a ledger."""
     if state is None:
         return []
@@ -135,11 +135,11 @@ def _rows(state: Any, facet: Facet, now: datetime, window: timedelta | None) -> 
     return [row for row in rows if row["at"] > since]
 
 
-def _recent_rows(state: Any, columns: Sequence[str]) -> list[Row]:
+def _recent_rows(state: Any, columns: Sequence[str]) -> list[_Row]:
     return [dict(zip(columns, row[4:], strict=True), at=row[0]) for row in reversed(state)]
 
 
-def _register_rows(state: Any, columns: Sequence[str]) -> list[Row]:
+def _register_rows(state: Any, columns: Sequence[str]) -> list[_Row]:
     by_key: dict[str, list[tuple[int, list[Any]]]] = {}
     for name, register in state.items():
         rank, key = name.split("|", 1)
@@ -152,9 +152,9 @@ def _rank(ranked: tuple[int, list[Any]]) -> int:
     return ranked[0]
 
 
-def _resolved(key: str, registers: Sequence[tuple[int, list[Any]]], columns: Sequence[str]) -> Row:
+def _resolved(key: str, registers: Sequence[tuple[int, list[Any]]], columns: Sequence[str]) -> _Row:
     """One row of a key: each field from the most trusted event that has it."""
-    row: Row = {}
+    row: _Row = {}
     for place, name in enumerate(columns, start=4):
         row[name] = next((register[place] for _, register in registers if register[place] is not None), None)
     row["key"] = key
@@ -163,9 +163,9 @@ def _resolved(key: str, registers: Sequence[tuple[int, list[Any]]], columns: Seq
     return row
 
 
-def _ledger_rows(state: Any, columns: Sequence[str]) -> list[Row]:
+def _ledger_rows(state: Any, columns: Sequence[str]) -> list[_Row]:
     """The rows replayed. What was taken out keeps its place and fields, should the same be put in again."""
-    held: dict[str, Row] = {}
+    held: dict[str, _Row] = {}
     counted = columns.index("quantity") + 6 if "quantity" in columns else None
     for entry in state[1]:
         key, quantity = entry[5], None if counted is None else entry[counted]
@@ -180,14 +180,14 @@ def _ledger_rows(state: Any, columns: Sequence[str]) -> list[Row]:
     return [row for row in reversed(held.values()) if row["quantity"]]
 
 
-_ROWS: Mapping[str, Callable[[Any, Sequence[str]], list[Row]]] = {
+_ROWS: Mapping[str, Callable[[Any, Sequence[str]], list[_Row]]] = {
     "recent": _recent_rows,
     "latest_per_key": _register_rows,
     "ledger": _ledger_rows,
 }
 
 
-def _narrowed(rows: list[Row], facet: Facet, now: datetime) -> list[Row]:
+def _narrowed(rows: list[_Row], facet: Facet, now: datetime) -> list[_Row]:
     where = facet.where
     if where is None:
         return rows
@@ -197,32 +197,32 @@ def _narrowed(rows: list[Row], facet: Facet, now: datetime) -> list[Row]:
 # ------------------------------------------------------------------ readings of rows
 
 
-def _values(rows: Sequence[Row], facet: Facet) -> list[Any]:
+def _values(rows: Sequence[_Row], facet: Facet) -> list[Any]:
     name = facet.value or "key"
     return [row[name] for row in rows if row.get(name) is not None]
 
 
-def _numbers(rows: Sequence[Row], facet: Facet) -> list[Any]:
+def _numbers(rows: Sequence[_Row], facet: Facet) -> list[Any]:
     return [value for value in _values(rows, facet) if type(value) in (int, float)]
 
 
-def _at(rows: Sequence[Row], facet: Facet, now: datetime) -> datetime | None:
+def _at(rows: Sequence[_Row], facet: Facet, now: datetime) -> datetime | None:
     return max((row["at"] for row in rows), default=None)
 
 
-def _first_at(rows: Sequence[Row], facet: Facet, now: datetime) -> datetime | None:
+def _first_at(rows: Sequence[_Row], facet: Facet, now: datetime) -> datetime | None:
     return min((row["at"] for row in rows), default=None)
 
 
-def _age(rows: Sequence[Row], facet: Facet, now: datetime) -> timedelta | None:
+def _age(rows: Sequence[_Row], facet: Facet, now: datetime) -> timedelta | None:
     return now - max(row["at"] for row in rows) if rows else None
 
 
-def _sum(rows: Sequence[Row], facet: Facet, now: datetime) -> int:
+def _sum(rows: Sequence[_Row], facet: Facet, now: datetime) -> int:
     return sum(value for value in _values(rows, facet) if type(value) is int)
 
 
-def _amount(rows: Sequence[Row], facet: Facet, now: datetime) -> int | None:
+def _amount(rows: Sequence[_Row], facet: Facet, now: datetime) -> int | None:
     """Price times quantity. A price that is missing makes the whole unknown: half a cart's value is not its value."""
     total = 0
     for row in rows:
@@ -233,17 +233,17 @@ def _amount(rows: Sequence[Row], facet: Facet, now: datetime) -> int | None:
     return total
 
 
-def _spread(rows: Sequence[Row], facet: Facet, now: datetime) -> float | None:
+def _spread(rows: Sequence[_Row], facet: Facet, now: datetime) -> float | None:
     numbers = _numbers(rows, facet)
     return max(numbers) - min(numbers) if numbers else None
 
 
-def _mean(rows: Sequence[Row], facet: Facet, now: datetime) -> float | None:
+def _mean(rows: Sequence[_Row], facet: Facet, now: datetime) -> float | None:
     numbers = _numbers(rows, facet)
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _top(rows: Sequence[Row], facet: Facet, now: datetime) -> Any:
+def _top(rows: Sequence[_Row], facet: Facet, now: datetime) -> Any:
     # Counter keeps the order of first sight among equals, and what comes first here is the newest.
     counted = Counter(map(_token, _values(rows, facet))).most_common(1)
     return counted[0][0][1] if counted else None
@@ -254,26 +254,26 @@ def _token(value: Any) -> tuple[bool, Any]:
     return (type(value) is bool, value)
 
 
-def _newest(rows: Sequence[Row], facet: Facet, now: datetime) -> Any:
+def _newest(rows: Sequence[_Row], facet: Facet, now: datetime) -> Any:
     return next(iter(_values(rows, facet)), None)
 
 
-def _visits(rows: Sequence[Row], facet: Facet, now: datetime) -> int:
+def _visits(rows: Sequence[_Row], facet: Facet, now: datetime) -> int:
     instants = sorted(row["at"] for row in rows)
     later = sum(b - a > VISIT_GAP for a, b in pairwise(instants))
     return later + 1 if instants else 0
 
 
-def _gap(rows: Sequence[Row], facet: Facet, now: datetime) -> timedelta | None:
+def _gap(rows: Sequence[_Row], facet: Facet, now: datetime) -> timedelta | None:
     if len(rows) < 2:
         return None
     instants: list[datetime] = [row["at"] for row in rows]
     return (max(instants) - min(instants)) // (len(rows) - 1)
 
 
-Reading: TypeAlias = Callable[[list[Row], Facet, datetime], Any]
+_Reading: TypeAlias = Callable[[list[_Row], Facet, datetime], Any]
 
-READINGS: Mapping[str, Reading] = {
+READINGS: Mapping[str, _Reading] = {
     "value": lambda rows, facet, now: rows,
     "at": _at,
     "first_at": _first_at,

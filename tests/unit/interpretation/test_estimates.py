@@ -62,7 +62,7 @@ def viewed(sku: str, category: str = "jackets", price: int = 19900, ago: timedel
         ("post_purchase", {"last_order": NOW - 9 * DAY, "order_count": 1, "last_delivered": NOW - 5 * DAY}),
         ("loyalty", {"last_order": NOW - 60 * DAY, "order_count": 4, "last_seen": NOW - DAY}),
         ("advocacy", {"last_order": NOW - 60 * DAY, "order_count": 4, "last_seen": NOW - DAY, "advocacy_180d": 1}),
-        ("win_back", {"last_order": NOW - 200 * DAY, "order_count": 4, "last_seen": NOW - 190 * DAY, "order_gap": 40 * DAY}),
+        ("win_back", {"last_order": NOW - 200 * DAY, "order_count": 4, "last_seen": NOW - 99 * DAY, "order_gap": DAY}),
     ],
 )  # fmt: skip
 def test_the_stage_is_what_they_are_doing_now(stage: str, facts: Mapping[str, Any]) -> None:
