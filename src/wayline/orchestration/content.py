@@ -8,7 +8,7 @@ Everything a template may do has a limit, because templates are written by peopl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import takewhile
@@ -56,7 +56,7 @@ __all__ = [
 SOURCE_MAX = 131_072  # characters of one part
 OUTPUT_MAX = 262_144  # bytes one part may become
 ITERATIONS_MAX = 1_000  # turns of all loops of one part together
-LOCALS_MAX = 65_536  # bytes one part may assign and capture
+LOCALS_MAX = 65_536  # characters one part may assign, capture and filter
 DEPTH_MAX = 12  # scopes inside each other
 NESTING_MAX = 12  # blocks inside each other
 
@@ -220,12 +220,12 @@ class _Missing(StrictUndefined):
 class _Context(RenderContext):
     """One rendering: it knows no clock, and counts what the text takes."""
 
-    __slots__ = ("assigned", "turns")
+    __slots__ = ("made", "turns")
 
     def __init__(self, template: BoundTemplate, **options: Any) -> None:
         super().__init__(template, **options)
         self.turns = 0
-        self.assigned = 0
+        self.made = 0
         # The library's own scope has `now` and `today`; a text that reads the clock would not be the same twice.
         self.scope = ReadOnlyChainMap(self.locals, self.globals)
 
@@ -235,10 +235,14 @@ class _Context(RenderContext):
             raise LoopIterationLimitError(f"loops turn more than {ITERATIONS_MAX} times", token=None)
 
     def assign(self, key: str, value: Any) -> None:
-        self.assigned += len(value) if hasattr(value, "__len__") else 32
-        if self.assigned > LOCALS_MAX:
-            raise LocalNamespaceLimitError(f"more than {LOCALS_MAX} bytes are assigned", token=None)
+        self.make(value)
         self.locals[key] = value
+
+    def make(self, value: Any) -> None:
+        """Count what is made on the way to the output: a chain of filters can grow a text just as a variable can."""
+        self.made += len(value) if hasattr(value, "__len__") else 32
+        if self.made > LOCALS_MAX:
+            raise LocalNamespaceLimitError(f"more than {LOCALS_MAX} characters are assigned and filtered", token=None)
 
 
 class _BoundedFor(ForNode):
@@ -321,6 +325,21 @@ def _shown(value: Any) -> str:
 _OWN_FILTERS: Mapping[str, Any] = {"money": _money, "date": _date}
 
 
+def _counted(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The library's filter, whose results count against what one text may make."""
+    needs_environment = getattr(plain, "with_environment", False)
+
+    @with_context
+    def counting(*given: Any, context: _Context, **options: Any) -> Any:
+        if needs_environment:
+            options["environment"] = context.env
+        value = plain(*given, **options)
+        context.make(value)
+        return value
+
+    return counting
+
+
 class _Templates(Environment):
     block_nesting_limit = NESTING_MAX
     context_depth_limit = DEPTH_MAX
@@ -332,7 +351,7 @@ class _Templates(Environment):
 def _environment(*, escapes: bool) -> Environment:
     made = _Templates(undefined=_Missing, strict_filters=True, autoescape=escapes)
     made.tags = {name: made.tags[name] for name in _TAGS}
-    made.filters = {name: made.filters[name] for name in _FILTERS} | dict(_OWN_FILTERS)
+    made.filters = {name: _counted(made.filters[name]) for name in _FILTERS} | dict(_OWN_FILTERS)
     made.add_tag(_For)
     made.add_tag(_Abort)
     return made

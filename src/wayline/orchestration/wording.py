@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from wayline.observation.money import EXPONENTS
+
 __all__ = ["dated", "priced"]
 
 
@@ -46,12 +48,13 @@ _FORM_MAX = 40
 
 def priced(amount: int, currency: str, language: str) -> str:
     """Minor units as the language writes them: `€1,299.00`, `1.299,00 €`; plainly where we do not know the custom."""
-    whole, cents = divmod(abs(amount), 100)
+    digits = EXPONENTS.get(currency, 2)
+    whole, cents = divmod(abs(amount), 10**digits)
     sign = "-" if amount < 0 else ""
     custom = _CUSTOMS.get(language.partition("-")[0])
     if custom is None or currency not in _SIGNS:
-        return f"{sign}{whole}.{cents:02d} {currency}"
-    number = f"{whole:,}".replace(",", custom.thousands) + custom.decimal + f"{cents:02d}"
+        return f"{sign}{whole}" + (f".{cents:0{digits}d}" if digits else "") + f" {currency}"
+    number = f"{whole:,}".replace(",", custom.thousands) + custom.decimal + f"{cents:0{digits}d}"
     return sign + custom.amount.format(sign=_SIGNS[currency], number=number)
 
 
