@@ -27,6 +27,7 @@ from msgspec.structs import replace
 
 from wayline.domain import Content, Facet, Journey, Playbook, Policy
 from wayline.errors import AuthorError, Problem
+from wayline.interpretation.estimates import RULES
 from wayline.observation.money import EXPONENTS
 from wayline.playbook.contents import CONTENT, read_content
 from wayline.playbook.facets import FACETS, MONEY, QUESTIONS, amounts_among, read_facets, read_questions
@@ -150,7 +151,7 @@ def _compiled(trees: Mapping[str, Node], findings: Findings) -> Playbook:
         known = replace(known, facets=read_facets(named[0], place, known))
     amounts = dict.fromkeys((*amounts_among(known.facets), *(f"trigger.{name}" for name in MONEY)), digits)
     if named := _named(trees, "questions", findings):
-        known = replace(known, questions=read_questions(*named, known.facets, frozenset()))
+        known = replace(known, questions=read_questions(*named, known.facets, frozenset(RULES)))
     known = replace(known, content=_contents(trees, known, findings))
     policy, budgets = _policy(trees, known, shop, Place("policy.yaml", findings, amounts))
     known = replace(known, budgets=budgets)
