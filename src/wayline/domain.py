@@ -1,6 +1,7 @@
 """The nouns: what happened, who it was, what we could do, what was decided and why.
 
-Everything here is a frozen value. Nothing here does anything: the verbs are `fold` (interpretation), `advance` and
+Everything here is a frozen value, and none can hold itself, so the garbage collector is spared them (`gc=False`).
+Nothing here does anything: the verbs are `fold` (interpretation), `advance` and
 `decide` (orchestration) and `take_turn` (engine). Instants are aware datetimes in UTC, money is integer minor units,
 shares and confidences are 0 to 1. An identifier's value is pseudonymous (a keyed hash) everywhere but at the edge.
 """
@@ -44,14 +45,14 @@ Facts: TypeAlias = Callable[[str], Any]  # the closed namespace: a name to what 
 # ------------------------------------------------------------------ what happened
 
 
-class Identifier(Struct, frozen=True, order=True, array_like=True):
+class Identifier(Struct, frozen=True, gc=False, order=True, array_like=True):
     """One handle on a person: kind (user_id, anonymous_id, email, phone, device_id, ...) and its keyed hash."""
 
     kind: str
     value: str
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Something that happened, as it was told to us; never edited."""
 
     event_id: str
@@ -75,13 +76,13 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return (self.occurred_at, self.source, self.event_id)
 
 
-class Wake(Struct, frozen=True):
+class Wake(Struct, frozen=True, gc=False):
     """The customer asked for attention at this instant, and it has come."""
 
     due_at: datetime
 
 
-class Ask(Struct, frozen=True):
+class Ask(Struct, frozen=True, gc=False):
     """A page, app or till asks what to show now, and waits for the answer."""
 
     request_id: str
@@ -89,7 +90,7 @@ class Ask(Struct, frozen=True):
     context: Mapping[str, Any] = {}
 
 
-class Receipt(Struct, frozen=True, omit_defaults=True):
+class Receipt(Struct, frozen=True, gc=False, omit_defaults=True):
     """What the channel said of one attempt.
 
     `sent` and `withheld` (control arm) settle it; `refused` and `dead` prove that nothing was delivered; `unknown`
@@ -104,7 +105,7 @@ class Receipt(Struct, frozen=True, omit_defaults=True):
     """`refused` only: not now, but the same message may be offered again from here on. None: do not offer it again."""
 
 
-class HandOver(Struct, frozen=True):
+class HandOver(Struct, frozen=True, gc=False):
     """A decided message is about to leave (no receipt yet), or the channel has answered (with one)."""
 
     decision: Decision
@@ -116,14 +117,14 @@ Stimulus: TypeAlias = Event | Wake | Ask | HandOver
 # ------------------------------------------------------------------ who it was
 
 
-class Register(Struct, frozen=True, array_like=True):
+class Register(Struct, frozen=True, gc=False, array_like=True):
     """A value with the stamp that decides which of two survives."""
 
     stamp: Stamp
     value: Any
 
 
-class Consent(Struct, frozen=True, array_like=True):
+class Consent(Struct, frozen=True, gc=False, array_like=True):
     """The latest grant and the latest withdrawal for one channel and purpose.
 
     A grant counts from the earlier of when it happened and when we heard; a withdrawal from when we heard. So neither
@@ -141,7 +142,7 @@ class Consent(Struct, frozen=True, array_like=True):
         return self.granted_at is not None and (self.withdrawn_at is None or self.granted_at > self.withdrawn_at)
 
 
-class Memory(Struct, frozen=True):
+class Memory(Struct, frozen=True, gc=False):
     """What we remember of a person: a cache of the log, to be folded again at will."""
 
     identifiers: tuple[Identifier, ...] = ()
@@ -154,7 +155,7 @@ class Memory(Struct, frozen=True):
     """Log position of the newest event folded in."""
 
 
-class Enrollment(Struct, frozen=True, array_like=True):
+class Enrollment(Struct, frozen=True, gc=False, array_like=True):
     """One customer's place in one journey."""
 
     journey: str
@@ -184,7 +185,7 @@ class Enrollment(Struct, frozen=True, array_like=True):
         return self.status == "open"
 
 
-class Contact(Struct, frozen=True, array_like=True):
+class Contact(Struct, frozen=True, gc=False, array_like=True):
     """A decision that reached, or would have reached, the customer; while `reserved` it holds its cap slots."""
 
     decision_id: str
@@ -200,7 +201,7 @@ class Contact(Struct, frozen=True, array_like=True):
     delivers: bool = True
 
 
-class Assignment(Struct, frozen=True, array_like=True):
+class Assignment(Struct, frozen=True, gc=False, array_like=True):
     """The arm of this customer in one experiment, fixed at first exposure."""
 
     arm: str
@@ -209,7 +210,7 @@ class Assignment(Struct, frozen=True, array_like=True):
     """Both sides of a merge had been exposed to different arms: counted, and left out of the analysis."""
 
 
-class Standing(Struct, frozen=True, array_like=True):
+class Standing(Struct, frozen=True, gc=False, array_like=True):
     """Where a customer stands with us: not in the log, so written through with every turn that changes it."""
 
     enrollments: tuple[Enrollment, ...] = ()
@@ -221,7 +222,7 @@ class Standing(Struct, frozen=True, array_like=True):
     """How sure we are that this is one person and the right one: from the links, which are not in the log."""
 
 
-class Customer(Struct, frozen=True):
+class Customer(Struct, frozen=True, gc=False):
     """One resolved person: what we remember of them, and where they stand with us."""
 
     customer_id: str
@@ -239,7 +240,7 @@ class Customer(Struct, frozen=True):
         return self.standing.wake_at
 
 
-class Link(Struct, frozen=True):
+class Link(Struct, frozen=True, gc=False):
     """Evidence that an identifier belongs to a customer: append-only, the newest active one resolves."""
 
     identifier: Identifier
@@ -249,7 +250,7 @@ class Link(Struct, frozen=True):
     at: datetime
 
 
-class Merge(Struct, frozen=True):
+class Merge(Struct, frozen=True, gc=False):
     """Two customers found to be one: the loser's id resolves to the survivor for ever."""
 
     loser: str
@@ -262,14 +263,14 @@ class Merge(Struct, frozen=True):
 # ------------------------------------------------------------------ what it means
 
 
-class Ranked(Struct, frozen=True, array_like=True):
+class Ranked(Struct, frozen=True, gc=False, array_like=True):
     """One product in a ranked answer, with the score it was ranked by (larger is better)."""
 
     sku: str
     score: float
 
 
-class Estimate(Struct, frozen=True):
+class Estimate(Struct, frozen=True, gc=False):
     """The answer to one question, which admits doubt. Confidence 0 means: no answer."""
 
     question: str
@@ -281,7 +282,7 @@ class Estimate(Struct, frozen=True):
     reasons: tuple[str, ...] = ()
 
 
-class Facet(Struct, frozen=True, kw_only=True, cache_hash=True):
+class Facet(Struct, frozen=True, gc=False, kw_only=True, cache_hash=True):
     """The declaration of one remembered fact: which events touch it, and how they fold."""
 
     name: str
@@ -312,7 +313,7 @@ class Facet(Struct, frozen=True, kw_only=True, cache_hash=True):
     purpose: str = ""
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class Question(Struct, frozen=True, gc=False, kw_only=True):
     """Who answers a question, and how sure they must be: below `floor` the rule answers instead of the model."""
 
     name: str
@@ -327,14 +328,14 @@ class Question(Struct, frozen=True, kw_only=True):
 # ------------------------------------------------------------------ what we could do
 
 
-class Claim(Struct, frozen=True, array_like=True):
+class Claim(Struct, frozen=True, gc=False, array_like=True):
     """What must be true when the message lands: a name and its subject (`in_stock`, `shown`)."""
 
     name: Literal["cart_open", "in_stock", "order_open", "price_is", "pickup_ready"]
     subject: str = ""
 
 
-class Action(Struct, frozen=True, omit_defaults=True):
+class Action(Struct, frozen=True, gc=False, omit_defaults=True):
     """One thing we could do for this customer, in one channel, now."""
 
     name: str
@@ -357,7 +358,7 @@ class Action(Struct, frozen=True, omit_defaults=True):
     """SKUs this action would show, filled in when it is judged."""
 
 
-class Wait(Struct, frozen=True):
+class Wait(Struct, frozen=True, gc=False):
     """Stay here for a duration, or until an event moves the customer on."""
 
     duration: timedelta
@@ -365,7 +366,7 @@ class Wait(Struct, frozen=True):
     until: Mapping[str, str] = {}
 
 
-class Branch(Struct, frozen=True):
+class Branch(Struct, frozen=True, gc=False):
     """Go one way or the other; unknown goes otherwise."""
 
     when: Condition
@@ -373,7 +374,7 @@ class Branch(Struct, frozen=True):
     otherwise: str
 
 
-class Propose(Struct, frozen=True):
+class Propose(Struct, frozen=True, gc=False):
     """Wish for the first of these actions that nothing forbids, for as long as patience lasts."""
 
     actions: tuple[Action, ...]
@@ -382,7 +383,7 @@ class Propose(Struct, frozen=True):
     otherwise: str
 
 
-class End(Struct, frozen=True):
+class End(Struct, frozen=True, gc=False):
     """The journey is over."""
 
     status: Literal["ended", "converted", "exited"] = "ended"
@@ -391,7 +392,7 @@ class End(Struct, frozen=True):
 JourneyStep: TypeAlias = Wait | Branch | Propose | End
 
 
-class Owner(Struct, frozen=True):
+class Owner(Struct, frozen=True, gc=False):
     """Who answers for a journey."""
 
     business: str = ""
@@ -399,7 +400,7 @@ class Owner(Struct, frozen=True):
     qa: str = ""
 
 
-class Reentry(Struct, frozen=True):
+class Reentry(Struct, frozen=True, gc=False):
     """May they enter again: `once`, `after_exit`, `after` a duration from entry, or once `per` value of a property."""
 
     mode: Literal["once", "after_exit", "after", "per"] = "after_exit"
@@ -407,7 +408,7 @@ class Reentry(Struct, frozen=True):
     key: str = ""
 
 
-class Control(Struct, frozen=True):
+class Control(Struct, frozen=True, gc=False):
     """How many are held out to measure against: `launch` is an even split until a verdict, then 5 %."""
 
     mode: Literal["launch", "share", "none"] = "launch"
@@ -416,7 +417,7 @@ class Control(Struct, frozen=True):
     """Why there is no control group, where there is none."""
 
 
-class Journey(Struct, frozen=True, kw_only=True):
+class Journey(Struct, frozen=True, gc=False, kw_only=True):
     """A journey as data: who enters, what it waits for, what it may propose, when it stops."""
 
     name: str
@@ -442,7 +443,7 @@ class Journey(Struct, frozen=True, kw_only=True):
     """Every question any of its steps may read: what a batch answers beforehand."""
 
 
-class Cap(Struct, frozen=True):
+class Cap(Struct, frozen=True, gc=False):
     """At most `contacts_max` in a rolling window, over the contacts that match."""
 
     name: str
@@ -453,7 +454,7 @@ class Cap(Struct, frozen=True):
     journey: str = ""
 
 
-class QuietHours(Struct, frozen=True):
+class QuietHours(Struct, frozen=True, gc=False):
     """Not between these local times, for these purposes; the zone is the customer's, else the shop's."""
 
     starts: time
@@ -462,7 +463,7 @@ class QuietHours(Struct, frozen=True):
     channels: tuple[str, ...] = ()
 
 
-class Suppression(Struct, frozen=True):
+class Suppression(Struct, frozen=True, gc=False):
     """Not now, while a condition holds: `after-purchase`, `open-ticket`."""
 
     name: str
@@ -472,7 +473,7 @@ class Suppression(Struct, frozen=True):
     except_journeys: tuple[str, ...] = ()
 
 
-class Schedule(Struct, frozen=True, kw_only=True):
+class Schedule(Struct, frozen=True, gc=False, kw_only=True):
     """An internal event for everybody in an audience, at a local time, every so often (`newsletter.due`)."""
 
     event: str
@@ -482,7 +483,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
     audience: Condition | None = None
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class Policy(Struct, frozen=True, gc=False, kw_only=True):
     """How all proposals of a customer are judged: gates in order, then ranking, then who is held out."""
 
     gates: tuple[str, ...] = ("suppression", "claims", "confidence", "repeat", "caps", "quiet_hours", "budget")
@@ -511,7 +512,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     version: str = ""
 
 
-class Content(Struct, frozen=True, kw_only=True):
+class Content(Struct, frozen=True, gc=False, kw_only=True):
     """An approved template for one channel, with a text per language."""
 
     name: str
@@ -525,7 +526,7 @@ class Content(Struct, frozen=True, kw_only=True):
     reads: frozenset[str] = frozenset()
 
 
-class Playbook(Struct, frozen=True, kw_only=True):
+class Playbook(Struct, frozen=True, gc=False, kw_only=True):
     """A whole project, compiled: what journeys, policy, facets, questions and content say together."""
 
     version: str
@@ -550,7 +551,7 @@ class Playbook(Struct, frozen=True, kw_only=True):
 # ------------------------------------------------------------------ the world outside the customer
 
 
-class Product(Struct, frozen=True, omit_defaults=True):
+class Product(Struct, frozen=True, gc=False, omit_defaults=True):
     """One sellable variant. Prices in minor units; `available` is None where nobody ever told us."""
 
     sku: str
@@ -586,7 +587,7 @@ Interpreter: TypeAlias = Callable[[Question, Facts, Catalog, datetime], Estimate
 """A rule or model: it may read facts and the shelf, and nothing else; it is pure."""
 
 
-class Address(Struct, frozen=True):
+class Address(Struct, frozen=True, gc=False):
     """A mailbox or number, apart from the people who use it: suppression and contacts belong to it."""
 
     channel: str
@@ -604,7 +605,7 @@ class Addresses(Protocol):
         ...
 
 
-class World(Struct, frozen=True):
+class World(Struct, frozen=True, gc=False):
     """What is true outside the customer when we look. The only source of time."""
 
     now: datetime
@@ -621,7 +622,7 @@ class World(Struct, frozen=True):
 # ------------------------------------------------------------------ what was decided, and why
 
 
-class Refusal(Struct, frozen=True, omit_defaults=True):
+class Refusal(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why not, and until when if that is known."""
 
     reason: str
@@ -633,7 +634,7 @@ class Refusal(Struct, frozen=True, omit_defaults=True):
     """What in the world would lift it (`stock:SKU`): the customer is told when that changes."""
 
 
-class Verdict(Struct, frozen=True, omit_defaults=True):
+class Verdict(Struct, frozen=True, gc=False, omit_defaults=True):
     """What became of one action: refused at a gate, outranked, or scored."""
 
     action: Action
@@ -643,7 +644,7 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     basis: Literal["rule", "model"] = "rule"
 
 
-class Proposal(Struct, frozen=True):
+class Proposal(Struct, frozen=True, gc=False):
     """What one journey wishes for this customer now, best first."""
 
     journey: str
@@ -658,7 +659,7 @@ class Proposal(Struct, frozen=True):
     """Left empty in a stored decision: version, step and attempt name them."""
 
 
-class Decision(Struct, frozen=True, omit_defaults=True):
+class Decision(Struct, frozen=True, gc=False, omit_defaults=True):
     """What was chosen at one moment, everything it was chosen from, and why. Never changed after."""
 
     decision_id: str
@@ -690,7 +691,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
         return self.action is not None and self.arm != "control"
 
 
-class Hold(Struct, frozen=True):
+class Hold(Struct, frozen=True, gc=False):
     """A hold met again: the row of `decision_id` counts one more, up to `at`."""
 
     decision_id: str
@@ -698,7 +699,7 @@ class Hold(Struct, frozen=True):
     until: datetime | None = None
 
 
-class EntryRefusal(Struct, frozen=True):
+class EntryRefusal(Struct, frozen=True, gc=False):
     """A person who would have entered a journey and was not let in, with the reason."""
 
     journey: str
@@ -707,7 +708,7 @@ class EntryRefusal(Struct, frozen=True):
     at: datetime
 
 
-class Turn(Struct, frozen=True):
+class Turn(Struct, frozen=True, gc=False):
     """What one stimulus changed for one customer. It commits whole or not at all."""
 
     customer: Customer
@@ -725,7 +726,7 @@ class Turn(Struct, frozen=True):
 # ------------------------------------------------------------------ delivery and measurement
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class Message(Struct, frozen=True, gc=False, kw_only=True):
     """What a channel is given: rendered, with the real address. Exists only while it is being delivered."""
 
     decision_id: str
@@ -736,7 +737,7 @@ class Message(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
 
 
-class Tally(Struct, frozen=True, array_like=True):
+class Tally(Struct, frozen=True, gc=False, array_like=True):
     """Sufficient statistics of one metric in one arm: they add, whoever counted them."""
 
     n: int = 0

@@ -25,7 +25,7 @@ from wayline.channels import Channel
 from wayline.channels.dryrun import DryRun
 from wayline.domain import Ask, Customer, Decision, Enrollment, Event, Playbook, Product, Propose, Receipt
 from wayline.runtime.collecting import Collector, Delivered
-from wayline.runtime.embedded import Embedded, Limits, Progress
+from wayline.runtime.embedded import Embedded, Limits, Progress, calm_collector
 from wayline.runtime.schedules import Schedules
 from wayline.runtime.shop_rates import START
 from wayline.runtime.shop_twins import Handed, Truth
@@ -226,6 +226,7 @@ def _act(pipe: Any, demo: Demo) -> None:
         assert demo.folder is not None
         with open_collecting(demo.folder) as (log, vault):
             street = _Here(demo, log, vault)
+            calm_collector()
             pipe.send(street.opened())
             while (told := pipe.recv()) is not None:
                 street.tell(*told)
@@ -272,6 +273,7 @@ def play(
     engine.drain(now)
     schedules = Schedules(engine)
     schedules.events(now)
+    calm_collector()
     for _ in range(_AHEAD):
         street.tell((), ())
     for hour in range(demo.days * 24):

@@ -34,11 +34,14 @@ class People:
         self._merged: dict[str, str] = {}
         self._directory: identity.Directory | None = None
 
-    def prefetch(self, events: Iterable[Event]) -> None:
-        """Ask the store once for all the identifiers of a batch."""
-        missing = {one for event in events for one in identity.handles(event) if one not in self._owner}
+    def prefetch(self, events: Iterable[Event]) -> set[str]:
+        """Ask the store once for all the identifiers of a batch; the customers they belong to so far."""
+        handles = {one for event in events for one in identity.handles(event)}
+        owners = self._owner
+        missing = [one for one in handles if one not in owners]
         if missing:
-            self._owner.update(self.state.resolve(list(missing)))
+            owners.update(self.state.resolve(missing))
+        return {self._latest(owners[one]) for one in handles if one in owners}
 
     def whose(self, event: Event) -> Whose:
         """The customer of this event, with the links and merges it makes."""
