@@ -251,29 +251,28 @@ def _reader(column: Column, mapping: TableMapping) -> Callable[[Any], Any]:
     elif column.kind in ("number", "money"):
         read = _numbers(mapping.decimal)
     else:
-        read = {"text": _text, "id": _id, "whole": _whole, "yes_no": _yes_no}[column.kind]
-    empty = mapping.empty
+        readers: dict[str, Callable[[Any], Any]] = {"text": str, "id": _id, "whole": _whole, "yes_no": _yes_no}
+        read = readers[column.kind]
+    nothing = mapping.empty | {""}
+    is_text = column.kind in ("text", "id")
+    may_be_empty = column.may_be_empty
 
     def cell(raw: Any) -> Any:
         if type(raw) is str:
             raw = raw.strip()
-        if raw is None or raw == "" or raw in empty:
-            if column.may_be_empty:
-                return None
-            raise ValueError("is empty; fill it, or declare that it may be by a '?' behind what it holds")
-        return read(raw)
+            if raw not in nothing:
+                return raw if is_text else read(raw)
+        elif raw is not None:
+            return read(raw)
+        if may_be_empty:
+            return None
+        raise ValueError("is empty; fill it, or declare that it may be by a '?' behind what it holds")
 
     return cell
 
 
-def _text(raw: Any) -> str:
-    return raw if type(raw) is str else str(raw)
-
-
 def _id(raw: Any) -> str:
-    if type(raw) is float and raw.is_integer():
-        raw = int(raw)
-    return raw if type(raw) is str else str(raw)
+    return str(int(raw) if type(raw) is float and raw.is_integer() else raw)
 
 
 def _whole(raw: Any) -> int:

@@ -1,0 +1,302 @@
+"""Bring a table into the log: batch by batch, with what was refused beside it, to be run again without harm.
+
+The messages of a file have ids that follow from its contents, so an import that was stopped, or is run twice, stores
+nothing twice. A token file only spares the work: it names the place up to which everything is on disk.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from wayline.domain import Event
+from wayline.errors import OperatorError, Rejected
+from wayline.observation.events import parse_batch
+from wayline.runtime.collecting import Collector, Delivered
+from wayline.sources import RefusedRow, Told
+from wayline.sources.mapping import TableMapping
+from wayline.sources.messages import translate
+from wayline.sources.tables import header_of
+from wayline.store import Log, Vault
+from wayline.store.seal import pseudonym
+
+__all__ = ["BATCH_MAX", "Import", "Previewed", "Progress", "Report", "import_table", "preview_table", "rehearse_table"]
+
+BATCH_MAX: Final = 2_000
+"""Messages in one commit."""
+
+
+class Import(Struct, frozen=True, kw_only=True):
+    """What to bring in, and where to keep what could not be."""
+
+    path: Path
+    mapping: TableMapping
+    received_at: datetime
+    refused_path: Path | None = None
+    """A CSV of the refused rows with place, code and reason: correct it and import it with the same mapping."""
+    token_path: Path | None = None
+    """Where to note how far everything is on disk; an import that finds it goes on from there."""
+    fires: bool = False
+    """Whether the events may start journeys, as in a replay; history by itself starts nothing."""
+
+
+class Progress(Struct, frozen=True):
+    """How far it is: rows read, messages durable, and the place to go on from."""
+
+    rows: int
+    messages: int
+    refused: int
+    place: int
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What became of every row and message. `messages` = accepted + refused ones; nothing is lost in between."""
+
+    file: str
+    mapping: str
+    rows: int
+    messages: int
+    accepted: int
+    """Messages that are proper events; of a rehearsal, those that would be stored."""
+    stored: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    already: int = 0
+    """Messages an earlier run of this import had stored, by its token."""
+    skipped: Mapping[str, int] = {}
+    """Rows passed over on purpose, by the reason the mapping gives."""
+    refused: Mapping[str, int] = {}
+    """Rows that became no event, by code; each is in the file of refused rows."""
+    left_out: Mapping[str, int] = {}
+    """Details that did not fit a message, by what they are."""
+    refused_path: Path | None = None
+
+
+class Previewed(Struct, frozen=True):
+    """One message as it would be sent, and the event it would be; or why not."""
+
+    message: Mapping[str, Any]
+    event: Event | None
+    refusal: str = ""
+
+
+def import_table(
+    told: Import, log: Log, vault: Vault, progress: Callable[[Progress], None] = lambda progress: None
+) -> Report:
+    """Store every message of the file; raises SenderError or AuthorError where the file as a whole cannot be read."""
+    collector = Collector(log, vault, currency=told.mapping.currency)
+
+    def store(items: Sequence[Mapping[str, Any]]) -> _Stored:
+        delivered = Delivered(items, told.mapping.source, told.received_at, fires=told.fires)
+        collected = collector.collect(delivered)
+        appended = collected.appended
+        why = {each.event_id: (each.code, f"{each.field}: {each.reason}") for each in collected.rejected}
+        return _Stored(appended.stored, appended.duplicates, appended.conflicts, why)
+
+    return _run(told, store, progress)
+
+
+def rehearse_table(told: Import, progress: Callable[[Progress], None] = lambda progress: None) -> Report:
+    """The same without the last line: everything is read and judged, nothing is stored."""
+
+    def judge(items: Sequence[Mapping[str, Any]]) -> _Stored:
+        why = {}
+        for item, verdict in zip(items, _verdicts(items, told), strict=True):
+            if isinstance(verdict, Rejected):
+                why[item["messageId"]] = (verdict.code, f"{verdict.field}: {verdict.reason}")
+        return _Stored(0, 0, 0, why)
+
+    return _run(msgspec.structs.replace(told, token_path=None), judge, progress)
+
+
+def preview_table(told: Import, count_max: int = 5) -> tuple[Previewed, ...]:
+    """The first messages of the file and what they would become, to look at before importing."""
+    found: list[Told] = []
+    for each in translate(told.path, told.mapping, Counter()):
+        if isinstance(each, Told):
+            found.append(each)
+        if len(found) == count_max:
+            break
+    verdicts = _verdicts([each.message for each in found], told)
+    return tuple(
+        Previewed(each.message, None, str(verdict))
+        if isinstance(verdict, Rejected)
+        else Previewed(each.message, verdict.event)
+        for each, verdict in zip(found, verdicts, strict=True)
+    )
+
+
+# ------------------------------------------------------------------ one run
+
+
+class _Stored(Struct, frozen=True):
+    stored: int
+    duplicates: int
+    conflicts: int
+    rejected: Mapping[str, tuple[str, str]]
+    """Event id to code and reason."""
+
+
+def _run(
+    told: Import, store: Callable[[Sequence[Mapping[str, Any]]], _Stored], progress: Callable[[Progress], None]
+) -> Report:
+    counts: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    token = _Token(told)
+    with _Refusals(told) as refusals:
+        for batch in _batches(translate(told.path, told.mapping, counts), refusals):
+            fresh = [each for each in batch if each.rows[-1].place > token.place]
+            totals["already"] += len(batch) - len(fresh)
+            stored = store([each.message for each in fresh])
+            for each in fresh:
+                if each.message["messageId"] in stored.rejected:
+                    code, reason = stored.rejected[each.message["messageId"]]
+                    counts[f"refused: {code}"] += len(each.rows)
+                    totals["rejected"] += 1
+                    refusals.keep(RefusedRow(row.place, code, reason, row.cells) for row in each.rows)
+            totals.update(
+                messages=len(batch), stored=stored.stored, duplicates=stored.duplicates, conflicts=stored.conflicts
+            )
+            place = batch[-1].rows[-1].place
+            token.note(place)
+            progress(Progress(counts["row"], totals["messages"], refusals.count, place))
+        token.done()
+    return Report(
+        file=told.path.name,
+        mapping=told.mapping.name,
+        rows=counts["row"],
+        messages=totals["messages"],
+        accepted=totals["messages"] - totals["rejected"],
+        stored=totals["stored"],
+        duplicates=totals["duplicates"],
+        conflicts=totals["conflicts"],
+        already=totals["already"],
+        skipped=_under("skipped: ", counts),
+        refused=_under("refused: ", counts),
+        left_out=_under("left out: ", counts),
+        refused_path=told.refused_path if refusals.count else None,
+    )
+
+
+def _batches(translated: Iterator[Told | RefusedRow], refusals: _Refusals) -> Iterator[list[Told]]:
+    batch: list[Told] = []
+    for each in translated:
+        if isinstance(each, RefusedRow):
+            refusals.keep((each,))
+            continue
+        batch.append(each)
+        if len(batch) == BATCH_MAX:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _under(prefix: str, counts: Counter[str]) -> dict[str, int]:
+    return {key.removeprefix(prefix): count for key, count in counts.most_common() if key.startswith(prefix)}
+
+
+def _verdicts(items: Sequence[Mapping[str, Any]], told: Import) -> list[Any]:
+    return parse_batch(
+        items,
+        source=told.mapping.source,
+        received_at=told.received_at,
+        # Nothing of a rehearsal is kept, so its pseudonyms need no secret.
+        keyed=lambda kind, value: pseudonym(b"rehearsal", kind, value),
+        currency=told.mapping.currency,
+        fires=told.fires,
+    )
+
+
+# ------------------------------------------------------------------ beside the log
+
+
+class _Refusals:
+    """The file of refused rows, made when there is a first one; readable by its owner only."""
+
+    def __init__(self, told: Import) -> None:
+        self.count = 0
+        self._told = told
+        self._opened: IO[str] | None = None
+        self._writer: Any = None
+
+    def __enter__(self) -> _Refusals:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    def keep(self, rows: Iterator[RefusedRow] | tuple[RefusedRow, ...]) -> None:
+        """Write these rows down with their reasons."""
+        for row in rows:
+            self.count += 1
+            if self._told.refused_path is not None:
+                self._write(row, self._told.refused_path)
+
+    def _write(self, row: RefusedRow, path: Path) -> None:
+        try:
+            header = header_of(self._told.path, self._told.mapping) if self._writer is None else ()
+            if self._writer is None:
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                self._opened = os.fdopen(handle, "w", encoding="utf-8", newline="")
+                self._writer = csv.writer(self._opened)
+                self._writer.writerow([*header, "wayline_place", "wayline_code", "wayline_reason", "wayline_text"])
+                self._width = len(header)
+            cells = row.cells or ("",) * self._width
+            written = [
+                "" if cell is None else str(cell) for cell in (*cells, row.place, row.code, row.reason, row.text)
+            ]
+            self._writer.writerow([cell.encode("utf-8", "backslashreplace").decode() for cell in written])
+        except OSError as trouble:
+            raise OperatorError(
+                f"{path}: refused rows cannot be written: {trouble.strerror}. Make room or name another file; "
+                "what is imported already is kept, and running it again stores nothing twice."
+            ) from trouble
+
+
+class _Token:
+    """How far an import is on disk, for this very file and mapping."""
+
+    def __init__(self, told: Import) -> None:
+        self._path = told.token_path
+        self._about = _fingerprint(told) if told.token_path is not None else ""
+        self.place = self._found()
+
+    def _found(self) -> int:
+        if self._path is None or not self._path.exists():
+            return 0
+        try:
+            said = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Any])
+        except (OSError, msgspec.DecodeError):
+            return 0  # it only spares work: without it everything is offered again, and found to be stored
+        return int(said.get("place", 0)) if said.get("about") == self._about else 0
+
+    def note(self, place: int) -> None:
+        """Remember that all up to this place is on disk."""
+        if self._path is not None and place > self.place:
+            written = self._path.with_suffix(".new")
+            written.write_bytes(msgspec.json.encode({"about": self._about, "place": place}))
+            written.replace(self._path)
+
+    def done(self) -> None:
+        """Forget it: the next import of this file begins anew."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def _fingerprint(told: Import) -> str:
+    digest = blake2b(digest_size=16)
+    digest.update(f"{told.mapping.source}:{told.path.stat().st_size}:{told.fires}".encode())
+    with told.path.open("rb") as opened:
+        digest.update(opened.read(1 << 20))
+    return digest.hexdigest()
