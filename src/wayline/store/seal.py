@@ -87,7 +87,7 @@ class MasterKey:
 
     @classmethod
     def create(cls, path: Path, secret: bytes | None = None) -> MasterKey:
-        """A new key in a new file, on disk before it is used; never over an old one. `secret` only where none is kept."""
+        """A new key in a new file, on disk before it is used; never over an old one. `secret`: one that is none."""
         secret = secret or secrets.token_bytes(_KEY_BYTES)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
