@@ -85,8 +85,13 @@ def _repeat(action: Action, moment: Moment) -> Refusal | None:
 
 
 def _caps(action: Action, moment: Moment) -> Refusal | None:
-    """No window holds more contacts than its cap, those reserved and not yet sent included."""
+    """No window holds more contacts than its cap, those reserved and not yet sent included.
+
+    What a page shows and what a customer is owed neither takes a message's place nor is refused one.
+    """
     worst: Refusal | None = None
+    if action.lane != "marketing":
+        return None
     for cap in moment.playbook.policy.caps:
         refused = _capped(cap, action, moment)
         # All caps must be free at once, so the one that frees last says until when.
@@ -99,7 +104,11 @@ def _capped(cap: Cap, action: Action, moment: Moment) -> Refusal | None:
     if not _matches(cap, action.channel, action.purpose, action.journey):
         return None
     since = moment.now - cap.window
-    times = sorted(c.at for c in _contacts(moment) if c.at > since and _matches(cap, c.channel, c.purpose, c.journey))
+    times = sorted(
+        c.at
+        for c in _contacts(moment)
+        if c.at > since and c.lane == "marketing" and _matches(cap, c.channel, c.purpose, c.journey)
+    )
     if len(times) < cap.contacts_max:
         return None
     frees = times[-cap.contacts_max] + cap.window if cap.contacts_max else None

@@ -1,0 +1,295 @@
+"""The command line: each command is a few lines around what the rooms can do, and says what to do when it cannot.
+
+Exit codes: 0 done; 1 the playbook, mapping or data has problems (they are printed); 2 the command was misspelt;
+3 this installation is in the way (a lock, a disk, a port); 70 a defect of Wayline's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from wayline import __version__
+from wayline.errors import AuthorError, Broken, OperatorError, SenderError, WaylineError
+
+if TYPE_CHECKING:
+    from wayline.store.opening import Store
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="A self-hosted decision engine for retail customer journeys.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Folder = Annotated[Path, typer.Argument(help="The shop's folder: the one with wayline.toml in it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; every error of ours ends as one message and an exit code that means something."""
+    try:
+        app(standalone_mode=False)
+    except (AuthorError, SenderError) as error:
+        _fail(error, 1)
+    except OperatorError as error:
+        _fail(error, 3)
+    except Broken as error:
+        print(f"wayline: a defect of Wayline's, please report it: {error}", file=sys.stderr)
+        sys.exit(70)
+    except WaylineError as error:
+        _fail(error, 70)
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        code = _misspelt(error)
+        if code is None:
+            raise
+        sys.exit(code)
+    sys.exit(0)
+
+
+def _misspelt(error: Exception) -> int | None:
+    """Typer's own complaints about a command line, printed as it would; None for anything else."""
+    show = getattr(error, "show", None)
+    if show is None:
+        return None
+    show()
+    return int(getattr(error, "exit_code", 2))
+
+
+def _fail(error: WaylineError, code: int) -> NoReturn:
+    problems = getattr(error, "problems", ())
+    print(f"wayline: {error}" if not problems else str(error), file=sys.stderr)
+    if problems:
+        print(f"wayline: {len(problems)} problem{'s' if len(problems) != 1 else ''}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _print_json(value: Any) -> None:
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[Store]:
+    """The stores of a shop's folder, closed again whatever happens."""
+    from wayline.runtime.folders import KEPT
+    from wayline.store.opening import open_store
+
+    if not (folder / KEPT).is_dir():
+        raise OperatorError(
+            f"{folder}: nothing is kept here yet ({KEPT}/ is missing). Bring data in first (wayline import), or try "
+            f"the example: wayline demo"
+        )
+    with open_store(folder / KEPT) as store:
+        yield store
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        print(f"wayline {__version__}")
+        raise typer.Exit
+
+
+# ------------------------------------------------------------------ the playbook
+
+
+@app.command()
+def check(folder: Folder, as_json: AsJson = False) -> None:
+    """Compile a playbook and report all its problems at once.
+
+    Example: wayline check examples/apparel
+    """
+    from wayline.playbook import check_playbook
+    from wayline.runtime.folders import read_files
+
+    checked = check_playbook(read_files(folder))
+    if as_json:
+        found = {
+            kind: [{"file": p.file, "line": p.line, "text": p.text} for p in problems]
+            for kind, problems in (("problems", checked.problems), ("warnings", checked.warnings))
+        }
+        _print_json({**found, "version": checked.playbook.version if checked.playbook else None})
+    else:
+        for warning in checked.warnings:
+            print(f"warning: {warning}")
+    if checked.problems:
+        if as_json:
+            raise typer.Exit(1)
+        raise AuthorError(checked.problems)
+    if not as_json and checked.playbook is not None:
+        book = checked.playbook
+        print(
+            f"{folder}: {len(book.current)} journeys, {len(book.content)} texts, {len(book.facets)} facets, "
+            f"{len(book.questions)} questions; version {book.version}"
+        )
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to put the new playbook; made if it is not there.")],
+) -> None:
+    """Start a playbook from the example shop.
+
+    Example: wayline init my-shop
+    """
+    import shutil
+
+    from wayline.runtime.folders import example_folder
+
+    if folder.exists() and any(folder.iterdir()):
+        raise OperatorError(f"{folder}: it is not empty, and nothing there is overwritten. Name an empty folder.")
+    shutil.copytree(example_folder(), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    print(f"{folder}: a playbook to start from. Next: wayline check {folder}; wayline test {folder}")
+
+
+# ------------------------------------------------------------------ the demo
+
+
+@app.command()
+def demo(
+    customers: Annotated[int, typer.Option(min=20, help="Known customers of the simulated shop.")] = 10_000,
+    days: Annotated[int, typer.Option(min=1, max=90, help="Days to play, from 1 October.")] = 90,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same report.")] = 7,
+    folder: Annotated[Path, typer.Option(help="Where the simulated shop is kept; made anew each time.")] = Path(
+        "var/shop"
+    ),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here as JSON too.")] = None,
+    serve_pages: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the pages after the report.")] = True,
+    port: Annotated[int, typer.Option(help="Port of the pages, on loopback.")] = 8400,
+) -> None:
+    """Play a season of the simulated shop through the real engine, and report on it.
+
+    Example: wayline demo --customers 2000 --days 30 --no-serve
+    """
+    from wayline.serving.season import play_and_report
+
+    report = play_and_report(folder, customers=customers, days=days, seed=seed)
+    if json_file is not None:
+        from wayline.serving.report import to_json
+
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_bytes(to_json(report))
+    if serve_pages and sys.stdout.isatty():
+        serve(folder, port=port)
+    elif serve_pages:
+        print(f"\nNo terminal here, so nothing is served. To see the pages: wayline serve {folder}")
+
+
+@app.command()
+def serve(
+    folder: Folder = Path("var/shop"),
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8400,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless you say otherwise.")] = "127.0.0.1",
+) -> None:
+    """Run the engine and its pages on a shop's folder, until interrupted.
+
+    Example: wayline serve var/shop --port 8400
+    """
+    from wayline.serving.app import run
+
+    run(folder, host=host, port=port)
+
+
+# ------------------------------------------------------------------ decisions
+
+
+@app.command()
+def explain(
+    folder: Folder,
+    decision_id: Annotated[str, typer.Argument(help="The decision's id, as on any page or in any report.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say in plain words why something was sent, or not.
+
+    Example: wayline explain var/shop 63450f046478b0ddc279c448765261c8
+    """
+    from wayline.governance.audit import explain as explained
+
+    with _opened(folder) as store:
+        decision = store.state.decision(decision_id)
+        if decision is None:
+            raise SenderError(f"no decision {decision_id!r} in {folder}. Ids are 32 hexadecimal digits.")
+        playbook = _kept_playbook(folder, store)
+        lines = explained(decision, playbook)
+    if as_json:
+        _print_json({"decision": decision, "explanation": lines})
+    else:
+        print("\n".join(lines))
+
+
+@app.command()
+def replay(folder: Folder, as_json: AsJson = False) -> None:
+    """Decide every recorded decision again from its record alone, and compare.
+
+    Example: wayline replay var/shop
+    """
+    from wayline.runtime.replaying import replay_all
+
+    with _opened(folder) as store:
+        found = replay_all(store.state, _kept_playbook(folder, store), _progress("decisions"))
+    if as_json:
+        _print_json(found)
+    else:
+        print(f"{found.equal:,} decisions replayed to the same record, {len(found.different)} differ")
+        for line in found.different[:10]:
+            print(f"  {line}")
+    if found.different:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(folder: Folder, as_json: AsJson = False) -> None:
+    """Look a shop's folder over: what is kept, what waits, what is stuck, what was set aside.
+
+    Example: wayline doctor var/shop
+    """
+    from wayline.runtime.replaying import examine
+
+    with _opened(folder) as store:
+        health = examine(store.log, store.state)
+    if as_json:
+        _print_json(health)
+    else:
+        for line in health.lines:
+            print(line)
+    if health.problems:
+        raise typer.Exit(1)
+
+
+def _kept_playbook(folder: Path, store: Store) -> Any:
+    from wayline.runtime.folders import keep_versions, read_files
+
+    return keep_versions(read_files(folder), store.state)
+
+
+def _progress(what: str) -> Callable[[int], None]:
+    """Count up on a terminal; say nothing where nobody watches."""
+
+    def show(done: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done:,} {what}", end="", file=sys.stderr)
+
+    return show
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A shop's folder: its playbook as text, and `.wayline/` beside it with all that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import msgpack
+
+from wayline.domain import Journey, Playbook
+from wayline.errors import AuthorError, OperatorError, Problem
+from wayline.playbook import check_playbook, compile_playbook
+from wayline.store import Batch, State
+
+__all__ = ["KEPT", "example_folder", "keep_versions", "read_files", "read_playbook"]
+
+KEPT = ".wayline"
+"""Folder of the stores, inside a shop's folder."""
+
+_SAVED = "playbooks"
+_SAVED_MAX = 50  # playbook versions whose journeys people may still be inside
+_TEXTS = frozenset({".yaml", ".yml", ".toml"})
+
+
+def read_files(folder: Path) -> dict[str, str]:
+    """Every text of a playbook by its path within the folder. Raises AuthorError for what cannot be read."""
+    if not (folder / "wayline.toml").is_file():
+        raise AuthorError(
+            f"{folder}: no wayline.toml here, so this is no playbook. Name the folder that holds it, or make one: "
+            f"wayline init {folder}"
+        )
+    files: dict[str, str] = {}
+    problems: list[Problem] = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix not in _TEXTS or name.startswith(".") or not path.is_file():
+            continue
+        try:
+            files[name] = path.read_text(encoding="utf-8")
+        except (UnicodeDecodeError, OSError) as error:
+            problems.append(Problem(name, 1, f"cannot be read as UTF-8 text: {error}. Save it as UTF-8."))
+    if problems:
+        raise AuthorError(problems)
+    return files
+
+
+def read_playbook(folder: Path) -> Playbook:
+    """The playbook of a folder, compiled. Raises AuthorError with every problem at once."""
+    return compile_playbook(read_files(folder))
+
+
+def keep_versions(files: Mapping[str, str], state: State) -> Playbook:
+    """The playbook these texts say, with every earlier journey version people may still be inside.
+
+    People keep the version they entered under, so the texts of each playbook that ran are kept with the state.
+    """
+    saved: dict[str, dict[str, str]] = msgpack.decode(state.note(_SAVED) or b"\x80")
+    earlier: dict[str, Journey] = {}
+    for texts in saved.values():
+        former = check_playbook(texts).playbook
+        if former is not None:
+            earlier.update(former.journeys)
+    playbook = compile_playbook(files, earlier=earlier)
+    if playbook.version not in saved:
+        saved[playbook.version] = dict(files)
+        newest = dict(list(saved.items())[-_SAVED_MAX:])
+        state.commit(Batch(notes={_SAVED: msgpack.encode(newest)}))
+    return playbook
+
+
+def example_folder() -> Path:
+    """The example shop that comes with Wayline. Raises OperatorError if the installation lacks it."""
+    here = Path(__file__).resolve()
+    for folder in (here.parents[1] / "examples" / "apparel", here.parents[3] / "examples" / "apparel"):
+        if (folder / "wayline.toml").is_file():
+            return folder
+    raise OperatorError("the example shop is missing from this installation. Install Wayline again.")

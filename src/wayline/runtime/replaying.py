@@ -1,0 +1,109 @@
+"""Looking back over what is kept: decisions decided again from their records, and what may be stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+
+from wayline.domain import Decision, Playbook, World
+from wayline.errors import WaylineError
+from wayline.observation.catalog import Shelf
+from wayline.orchestration.policy import decide_again
+from wayline.store import Log, State
+
+__all__ = ["Health", "Replayed", "examine", "replay_all"]
+
+
+class Replayed(Struct, frozen=True):
+    """How many records came out the same, and which did not."""
+
+    equal: int
+    different: tuple[str, ...]
+
+
+def replay_all(state: State, playbook: Playbook, on_progress: Callable[[int], None] = lambda done: None) -> Replayed:
+    """Decide every recorded decision again from its record alone."""
+    equal = 0
+    different: list[str] = []
+    for count, decision in enumerate(state.decisions(), start=1):
+        said = _difference(decision, playbook)
+        if said is None:
+            equal += 1
+        else:
+            different.append(f"{decision.decision_id}: {said}")
+        if count % 1000 == 0:
+            on_progress(count)
+    return Replayed(equal, tuple(different))
+
+
+def _difference(decision: Decision, playbook: Playbook) -> str | None:
+    world = World(now=decision.decided_at, catalog=Shelf(), addresses=_Nobody())
+    try:
+        again = decide_again(decision, playbook, world)
+    except WaylineError as error:
+        return str(error)
+    if again == decision:
+        return None
+    fields = (name for name in Decision.__struct_fields__ if getattr(again, name) != getattr(decision, name))
+    return f"differs in {', '.join(fields)}"
+
+
+class _Nobody:
+    """No address is known: a replay reads the record and nothing else."""
+
+    def get(self, channel: str, key: str) -> None:
+        return None
+
+
+class Health(Struct, frozen=True):
+    """What was looked at, in lines, and what somebody should do something about."""
+
+    lines: tuple[str, ...]
+    problems: tuple[str, ...]
+    counts: dict[str, int]
+
+
+def examine(log: Log, state: State, now: datetime | None = None) -> Health:
+    """What is kept, what waits, what is stuck, what was set aside."""
+    at = now or datetime.now(UTC)
+    counts = {**{f"log.{name}": count for name, count in log.counts().items()}, **state.counts()}
+    lines = [f"{name:<28}{count:>12,}" for name, count in counts.items()]
+    problems = []
+    behind = log.head() - state.position()
+    if behind:
+        lines.append(f"{behind:,} events wait to be folded; wayline serve does that")
+    unclear = counts.get("deliveries.unknown", 0)
+    if unclear:
+        problems.append(
+            f"{unclear:,} messages of unclear delivery: ask the provider, or leave them; they are not sent twice"
+        )
+    aside = state.set_asides()
+    for one in aside[:10]:
+        problems.append(f"event {one.position} ({one.customer_id}) was set aside: {one.reason}")
+    if len(aside) > 10:
+        problems.append(f"... and {len(aside) - 10:,} more events were set aside")
+    stuck = _without_wake(state)
+    if stuck:
+        problems.append(
+            f"{len(stuck):,} people are inside a journey that will not go on by itself: {', '.join(stuck[:5])}"
+        )
+    late = [due_at for due_at, _ in state.due(at - timedelta(hours=1), 1)]
+    if late:
+        lines.append(f"the earliest due customer has waited since {late[0]:%Y-%m-%d %H:%M} UTC")
+    verdict = "Nothing needs you." if not problems else f"{len(problems)} things need you:"
+    return Health((*lines, verdict, *problems), tuple(problems), counts)
+
+
+def _without_wake(state: State) -> list[str]:
+    """Customers with an open enrollment that neither wakes by itself nor waits on an outbox row."""
+    found = []
+    waiting = {row.decision_id for row in state.deliveries() if row.state in ("pending", "attempting")}
+    for customer_id in state.customer_ids():
+        for customer in state.load([customer_id]).values():
+            for enrollment in customer.standing.enrollments:
+                is_stuck = enrollment.is_open and enrollment.wake_at is None and enrollment.pending not in waiting
+                if is_stuck:
+                    found.append(customer_id)
+    return found
