@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from wayline.domain import Action, Decision, Estimate, Playbook, Ranked, Refusal, Verdict
 from wayline.governance.consent import GUARDS
+from wayline.measurement.verdicts import money
 
 __all__ = [
     "FACTS_MAX",
@@ -74,6 +75,8 @@ _WOULD_CHANGE: Mapping[str, str] = {
     "journey": "the person still waiting for it",
 }
 
+_AMOUNTS = frozenset({"price", "revenue", "total", "subtotal", "discount", "value", "refund"})
+
 _CHANNELS = {"email": "e-mail", "sms": "text message", "push": "push message", "onsite": "website"}
 
 
@@ -86,7 +89,7 @@ def explain(decision: Decision, playbook: Playbook) -> tuple[str, ...]:
     lines += _would_change(decision, zone)
     lines.append(_chance(decision))
     lines += [_prediction(estimate) for _, estimate in sorted(decision.estimates.items())]
-    lines += _facts(decision.facts)
+    lines += _facts(decision.facts, playbook)
     lines += _owner(decision, playbook)
     return tuple(lines)
 
@@ -185,7 +188,7 @@ def _prediction(estimate: Estimate) -> str:
     return f"Prediction {estimate.question}: {_value(estimate.value)}; how sure: {sure}; by {by}{why}."
 
 
-def _facts(facts: Mapping[str, Any]) -> list[str]:
+def _facts(facts: Mapping[str, Any], playbook: Playbook) -> list[str]:
     """What it looked at; the message history and the trigger are told by the refusals themselves."""
     lines = []
     match = facts.get("match_confidence")
@@ -196,7 +199,7 @@ def _facts(facts: Mapping[str, Any]) -> list[str]:
         for name, value in sorted(facts.items())
         if ":" not in name and name not in ("contacts", "match_confidence", "now") and not name.startswith("mailbox.")
     }
-    told = [f"{name} is {_fact(name, value)}" for name, value in list(shown.items())[:FACTS_MAX]]
+    told = [f"{name} is {_fact(name, value, playbook)}" for name, value in list(shown.items())[:FACTS_MAX]]
     more = f"; and {len(shown) - FACTS_MAX} more" if len(shown) > FACTS_MAX else ""
     return [*lines, f"Remembered facts it looked at: {'; '.join(told)}{more}."] if told else lines
 
@@ -265,9 +268,21 @@ def _topic(topic: str) -> str:
     return f"{topic} changes"
 
 
-def _fact(name: str, value: object) -> str:
+def _fact(name: str, value: object, playbook: Playbook) -> str:
     # An address is kept as a keyed hash: that there is one is all that can be said, and all that was used.
-    return "known" if name.startswith("address.") and value else _value(value)
+    if name.startswith("address.") and value:
+        return "known"
+    if isinstance(value, int | float) and not isinstance(value, bool) and _is_money(name, playbook):
+        return money(value, playbook.currency, cents=True)
+    return _value(value)
+
+
+def _is_money(name: str, playbook: Playbook) -> bool:
+    """Whether a remembered fact is an amount: by how it is declared, since a number alone does not say."""
+    facet = playbook.facets.get(name)
+    if facet is None:
+        return False
+    return facet.read == "amount" or (facet.read != "count" and facet.value.rpartition(".")[2] in _AMOUNTS)
 
 
 def _value(value: object) -> str:

@@ -108,8 +108,9 @@ def _of_journeys(findings: Mapping[str, Finding]) -> Iterator[Alarm]:
 def _of_money(earned: Earnings) -> Iterator[Alarm]:
     if earned.absurd:
         sources = ", ".join(repr(source) for source in earned.absurd_sources)
+        orders = _many(len(earned.absurd), "order")
         text = (
-            f"{len(earned.absurd)} orders have prices {ABSURD} times and more what the same thing costs elsewhere, "
+            f"{orders} with prices {ABSURD} times and more what the same thing costs elsewhere, "
             f"such as order {earned.absurd[0]}; sent by {sources}. They are left out of all money here. Ask who sends "
             "them whether amounts come in cents."
         )
@@ -121,7 +122,7 @@ def _of_deliveries(counts: Counts) -> Iterator[Alarm]:
     if unclear:
         since = f" since {counts.oldest_unclear:%-d %b %H:%M} UTC" if counts.oldest_unclear else ""
         text = (
-            f"{unclear} message{'s' if unclear > 1 else ''} may or may not have arrived{since}. Nothing is sent "
+            f"{_many(unclear, 'message')} may or may not have arrived{since}. Nothing is sent "
             "twice to find out: ask the provider by the decision's id."
         )
         yield Alarm("Delivery unclear", text, "not-sent", 80)
@@ -147,24 +148,26 @@ def _of_events(state: State, log: Log) -> Iterator[Alarm]:
         codes = Counter((row.source, row.code, row.field) for row in newest)
         (source, _, place), count = codes.most_common(1)[0]
         example = next(row for row in newest if (row.source, row.field) == (source, place))
-        text = (
-            f"{rejected} rejected, most often ({count} of the newest {len(newest)}) from '{source}': {example.reason}"
-        )
+        often = f"most often ({count} of the newest {len(newest)}) from '{source}'"
+        text = f"{_many(rejected, 'event')} rejected, {often}: {example.reason}"
         yield Alarm("Rejected data", text, "rejected", 70)
     aside = state.set_asides()
     if aside:
-        text = (
-            f"{len(aside)} events could not be worked on, the newest at number {aside[-1].position}: {aside[-1].reason}"
-        )
+        newest_aside = f"the newest at number {aside[-1].position}: {aside[-1].reason}"
+        text = f"{_many(len(aside), 'event')} could not be worked on, {newest_aside}"
         yield Alarm("Events set aside", text, "rejected", 88)
     conflicts = log.counts().get("conflict", 0)
     if conflicts:
-        text = f"{conflicts} events came again under the same id with other content. The first telling stands."
+        text = f"{_many(conflicts, 'event')} came again under the same id with other content. The first telling stands."
         yield Alarm("Senders that change their story", text, "rejected", 30)
 
 
 def _of_stock(counts: Counts) -> Iterator[Alarm]:
     waiting = [row for row in counts.sold_out.most_common(1) if row[1] >= _SPIKE_MIN]
     for sku, count in waiting:
-        text = f"{count} messages were held because {sku} is not in stock, more than for any other product. Reorder it."
+        text = f"{_many(count, 'message')} held because {sku} is not in stock, more than for any other. Reorder it."
         yield Alarm(f"{sku} is sold out and wanted", text, "not-sent", 50)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
