@@ -1,0 +1,38 @@
+"""Spikes: a day far above the usual, and no alarm for what is usual."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from wayline.domain import Event
+from wayline.serving.alarms import spikes
+
+START = datetime(2025, 12, 1, 12, tzinfo=UTC)
+
+
+def daily(counts: list[int], name: str = "Order Delayed") -> list[Event]:
+    days = [day for day, count in enumerate(counts) for _ in range(count)]
+    times = [START + timedelta(days=day, seconds=n) for n, day in enumerate(days)]
+    return [Event(event_id=str(n), source="s", name=name, occurred_at=at, received_at=at) for n, at in enumerate(times)]
+
+
+def found(counts: list[int]) -> list[tuple[int, float]]:
+    return [(spike.count, spike.usual) for spike in spikes(daily(counts), ZoneInfo("UTC"))]
+
+
+def test_a_day_far_above_the_usual_is_a_spike() -> None:
+    assert found([3, 2, 4, 3, 30, 3]) == [(30, 3)]
+
+
+def test_quiet_days_count_as_usual() -> None:
+    assert found([12, 0, 0, 0, 0, 1]) == [(12, 0)]
+
+
+def test_busy_days_alike_and_small_numbers_are_no_spike() -> None:
+    assert found([30, 28, 33, 60]) == []
+    assert found([0, 0, 8, 0]) == []
+
+
+def test_what_is_not_watched_is_no_alarm() -> None:
+    assert spikes(daily([0, 50], "Product Viewed"), ZoneInfo("UTC")) == []
