@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import to_builtins
+from msgspec import Struct
 
 from wayline.domain import Contact, Customer, Enrollment, Estimate, Facts, Playbook, World
 from wayline.errors import Broken
@@ -45,7 +45,10 @@ class Moment:
         if name in self.known:
             value = self.known[name]
         else:
+            # What one fact is found by is not itself asked for: the record holds the answer.
+            reads, self.reads = self.reads, None
             value = self.known[name] = self._find(name)
+            self.reads = reads
         if self.reads is not None:
             self.reads[name] = value
         return value
@@ -212,12 +215,14 @@ def recordable(value: Any) -> Any:
         return [recordable(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): recordable(item) for key, item in value.items()}
-    return to_builtins(value, builtin_types=(datetime,))
+    if isinstance(value, Struct):
+        return [recordable(getattr(value, field)) for field in value.__struct_fields__]
+    raise Broken(f"a fact of type {type(value).__name__} cannot be recorded: {value!r:.80}")
 
 
 def _thawed(name: str, value: Any) -> Any:
     if name == "contacts" or name.startswith("mailbox."):
-        return tuple(Contact(*row[:8], claims=tuple(row[8]), delivers=row[9]) for row in value)
+        return tuple(Contact(*row[:8], tuple(row[8]), row[9]) for row in value)
     if isinstance(value, dict) and value.keys() == {"seconds"}:
         return timedelta(seconds=value["seconds"])
     return value
