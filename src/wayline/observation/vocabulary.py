@@ -14,8 +14,8 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 __all__ = [
-    "ALIASES", "CONTEXT_DROPPED", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "GROUPS", "KINDS", "LIMITS", "PERSONAL_NAMES",
-    "PERSONAL_TRAITS", "PERSONLESS", "SHAPES", "SHAPE_MEANINGS", "TRAIT_NAMES", "VOCABULARY",
+    "ALIASES", "CONTEXT_DROPPED", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "GROUPS", "KINDS", "LIMITS", "NOTES",
+    "PERSONAL_NAMES", "PERSONAL_TRAITS", "PERSONLESS", "REJECTIONS", "SHAPES", "SHAPE_MEANINGS", "TRAIT_NAMES", "VOCABULARY",
     "Group", "Shape",
     "reference",
 ]  # fmt: skip
@@ -80,6 +80,49 @@ LIMITS: Final = MappingProxyType(
     }
 )
 """What one event may be at most, each with its own rejection code."""
+
+
+REJECTIONS: Final = MappingProxyType(
+    {
+        "ancient": "a time before 1990, or one that becomes so when the client's clock is corrected",
+        "bad_amount": "not an amount: a comma for the point, a currency sign, not finite, too large, a price below zero",
+        "bad_identifier": "an id with characters that cannot be printed",
+        "bad_time": "not ISO 8601, or beyond the calendar",
+        "lone_surrogate": "half of a surrogate pair",
+        "mixed_currencies": "a product in another currency than its event",
+        "no_identifier": "neither userId nor anonymousId, or only values that name nobody",
+        "no_name": "a track call without `event`",
+        "no_sku": "a row of a catalogue without sku and product_id",
+        "not_an_object": "the message is no JSON object",
+        "not_finite": "NaN or infinity",
+        "not_json": "a value JSON has not, or an integer of more than 64 bits",
+        "nul_character": "the character U+0000",
+        "oversize": "more bytes than `bytes_max`",
+        "personal_name": "an event's name that holds an identifier",
+        "too_deep": "nested deeper than `depth_max`",
+        "too_long": "a name, messageId or identifier longer than its limit",
+        "too_many": "more items, products or identifiers than the limit",
+        "unknown_currency": "no ISO 4217 code",
+        "unknown_type": "a `type` other than track, identify, page, screen, group, alias",
+        "wrong_type": "a known property, or a member of the message, of another type than expected",
+    }
+)
+"""Code of a verdict to what was wrong; the verdict itself names the field, what came and what to do."""
+
+NOTES: Final = MappingProxyType(
+    {
+        "alias: ...": "the name the sender used",
+        "event_id assigned": "there was no messageId; a retry of a dated message gets the same one again",
+        "... blocked: ...": "an identifier that names nobody (`0`, `-1`, `null`, `undefined`) was left out",
+        "... is no email": "an identifier of the wrong form was left out; it is in the vault",
+        "large: n bytes": "more than `bytes_noted`",
+        "occurred_at clamped: ...": "it lay more than five minutes in the future, and is when we received it",
+        "occurred_at is received_at": "the sender did not say when it happened",
+        "revenue from ...": "what the revenue was taken or worked out from: `revenue`, `total`, `lines`",
+        "unverified": "it came by a public key without a signed identity: behaviour counts, claims about a person do not",
+    }
+)
+"""What an event's notes say, for whoever looks at it."""
 
 
 class Group(Struct, frozen=True):
@@ -303,19 +346,30 @@ def _shapes_page() -> list[str]:
 
 
 def _names_page() -> list[str]:
-    lines = ["## Aliases", "", "| accepted | stored as |", "|---|---|"]
-    lines += [f"| `{theirs}` | `{ours}` |" for theirs, ours in ALIASES.items()]
-    lines += ["", "## Limits of one event", "", "| limit | value |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in LIMITS.items()]
-    lines += [
-        "",
+    sealed = "These traits go to the vault: " + _named(PERSONAL_TRAITS)
+    named = "So does a property of any of these names, in any case, with or without `_` and `-`: " + _named(
+        PERSONAL_NAMES
+    )
+    return [
+        *_table("Aliases", "accepted", "stored as", {f"`{theirs}`": f"`{ours}`" for theirs, ours in ALIASES.items()}),
+        *_table("Limits of one event", "limit", "value", LIMITS),
+        *_table("Why an event is rejected", "code", "what was wrong", REJECTIONS),
+        *_table("What an event's notes say", "note", "meaning", NOTES),
         "## Personal values",
         "",
-        "Identifiers are hashed with the installation's key. These traits go to the vault: "
-        + ", ".join(f"`{name}`" for name in sorted(PERSONAL_TRAITS))
-        + ". So does a property of any of these names, in any case, with or without `_` and `-`: "
-        + ", ".join(f"`{name}`" for name in sorted(PERSONAL_NAMES))
-        + ". So does any unknown text that looks like an e-mail address or a telephone number, or that is long or has",
-        "several lines. No identifier of an event's own person stays in any byte of it.",
+        f"Identifiers are hashed with the installation's key. {sealed}.",
+        "",
+        f"{named}.",
+        "",
+        "So does any unknown text that looks like an e-mail address or a telephone number, or that is long or has several",
+        "lines. No identifier of an event's own person stays in any byte of it.",
     ]
-    return lines
+
+
+def _table(title: str, left: str, right: str, rows: Mapping[str, object]) -> list[str]:
+    lines = [f"| {key} | {value} |" for key, value in rows.items()]
+    return [f"## {title}", "", f"| {left} | {right} |", "|---|---|", *lines, ""]
+
+
+def _named(names: frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
