@@ -60,6 +60,7 @@ INSTEAD = {
 DICTATED = {"data_received", "user_id"}  # names that a protocol outside our hands prescribes
 
 
+@cache
 def modules() -> dict[str, tuple[ast.Module, str]]:
     """Every module of the product, by its path inside the package."""
     texts = {path.relative_to(SOURCE).as_posix(): path.read_text() for path in sorted(SOURCE.rglob("*.py"))}

@@ -157,14 +157,17 @@ def _run(
             fresh = [each for each in batch if each.rows[-1].place > token.place]
             totals["already"] += len(batch) - len(fresh)
             stored = store([each.message for each in fresh])
-            for each in fresh:
-                if each.message["messageId"] in stored.rejected:
-                    code, reason = stored.rejected[each.message["messageId"]]
-                    counts[f"refused: {code}"] += len(each.rows)
-                    totals["rejected"] += 1
-                    refusals.keep(RefusedRow(row.place, code, reason, row.cells) for row in each.rows)
+            turned_away = [each for each in fresh if each.message["messageId"] in stored.rejected]
+            for each in turned_away:
+                code, reason = stored.rejected[each.message["messageId"]]
+                counts[f"refused: {code}"] += len(each.rows)
+                refusals.keep(RefusedRow(row.place, code, reason, row.cells) for row in each.rows)
             totals.update(
-                messages=len(batch), stored=stored.stored, duplicates=stored.duplicates, conflicts=stored.conflicts
+                messages=len(batch),
+                rejected=len(turned_away),
+                stored=stored.stored,
+                duplicates=stored.duplicates,
+                conflicts=stored.conflicts,
             )
             place = batch[-1].rows[-1].place
             token.note(place)

@@ -28,9 +28,11 @@ __all__ = [
     "Column",
     "Constant",
     "Each",
+    "Kind",
     "MessageRule",
     "Sum",
     "TableMapping",
+    "Value",
     "read_mapping",
     "ready_mapping",
 ]

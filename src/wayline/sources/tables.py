@@ -108,13 +108,13 @@ def _csv_lines(path: Path, mapping: TableMapping) -> IO[str]:
 
 def _csv_header(path: Path, mapping: TableMapping) -> tuple[str, ...]:
     with _csv_lines(path, mapping) as lines:
-        for number, record in _records(lines):
-            if record.strip():
-                cells = _cells(number, record, mapping)
-                if isinstance(cells, RefusedRow):
-                    raise SenderError(f"{path.name}:{number}: the header cannot be read: {cells.reason}")
-                return tuple(cell.strip() for cell in cells)
-    raise SenderError(f"{path.name} is empty; expected a line with the names of the columns, then the rows.")
+        number, record = next((each for each in _records(lines) if each[1].strip()), (0, ""))
+    if not record:
+        raise SenderError(f"{path.name} is empty; expected a line with the names of the columns, then the rows.")
+    cells = _cells(number, record, mapping)
+    if isinstance(cells, RefusedRow):
+        raise SenderError(f"{path.name}:{number}: the header cannot be read: {cells.reason}")
+    return tuple(cell.strip() for cell in cells)
 
 
 def _csv_rows(path: Path, mapping: TableMapping, width: int) -> Rows:
