@@ -125,8 +125,11 @@ def main() -> None:
     world = World(now, Bare(), Bare())
     people = [Customer(str(number), memory, Standing()) for number, memory in memories.items()]
     declared = [name for name in playbook.facets if playbook.facets[name].kind == "derived"]
-    reads = micros(lambda: [Moment(c, playbook, world).fact(name) for c in people for name in declared], len(people) * len(declared))
-    asked = micros(lambda: [Moment(c, playbook, world).estimate("stage") for c in people], len(people))
+    count = len(people) * len(declared)
+    reads = micros(
+        lambda: [Moment(person, playbook, world).fact(name) for person in people for name in declared], count
+    )
+    asked = micros(lambda: [Moment(each, playbook, world).estimate("stage") for each in people], len(people))
     bytes_each = statistics.mean(len(msgspec.msgpack.encode(memory)) for memory in memories.values())
     figures = {
         "benchmark": "fold",

@@ -4,18 +4,9 @@ A rule says what it saw and how sure that makes it. None is ever very sure: what
 where it knows nothing its confidence is 0. `interpret` puts a model's answer first if it is sure enough, and says so
 when it is not.
 
-| rule | value | reads, in order | parameters |
-|---|---|---|---|
-| `stage` | one of the eight stages | last_order order_count last_delivered open_orders cart_count cart_at checkout_at viewed_7d last_viewed last_seen order_gap advocacy_180d | post_purchase_days 30, loyalty_orders 3, win_back_days 90 |
-| `hesitation` | 0 to 1: how much the open checkout looks like hesitation | checkout cart_count last_order payment_failed_at help_7d | shipping_steps [2, shipping], linger_seconds 60 |
-| `purchase_intent` | 0 to 1: chance of an order within a week | checkout_at cart_count cart_at last_order viewed_7d visits_7d last_seen | after_checkout 0.48, after_cart 0.27, after_view 0.05, after_visit 0.024 |
-| `churn_risk` | 0 to 1: how unlikely another order looks, by this customer's own rhythm | last_order order_gap order_count last_seen | orders_min 2 |
-| `reorder_due` | 0 to 1: how due the most due product is; 0.5 on the day it is | bought | days {sku or category: usual days} |
-| `due_products` | products, the most overdue first | bought | the same |
-| `affinity` | products, best first, in stock first | viewed cart wishlist bought returned | count_max 12, shows_seen false |
-
-A question may give other names for them by `reads`, in that order.
-"""  # noqa: E501 - a table is read by its columns
+What each rule answers, reads and may be told: docs/reference/questions.md. A question may give other names to the
+facets a rule reads, in the order of `READS`.
+"""
 
 from __future__ import annotations
 
