@@ -15,7 +15,8 @@ from msgspec import Struct
 
 __all__ = [
     "ALIASES", "CONTEXT_DROPPED", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "GROUPS", "KINDS", "LIMITS", "NOTES",
-    "PERSONAL_NAMES", "PERSONAL_TRAITS", "PERSONLESS", "REJECTIONS", "SHAPES", "SHAPE_MEANINGS", "TRAIT_NAMES", "VOCABULARY",
+    "PERSONAL_NAMES", "PERSONAL_TRAITS", "PERSONLESS", "REJECTIONS", "SHAPES", "SHAPE_MEANINGS", "TRAIT_NAMES",
+    "VOCABULARY",
     "Group", "Shape",
     "reference",
 ]  # fmt: skip
@@ -85,7 +86,7 @@ LIMITS: Final = MappingProxyType(
 REJECTIONS: Final = MappingProxyType(
     {
         "ancient": "a time before 1990, or one that becomes so when the client's clock is corrected",
-        "bad_amount": "not an amount: a comma for the point, a currency sign, not finite, too large, a price below zero",
+        "bad_amount": "not an amount: a comma for the point, a currency sign, too large, a price below zero",
         "bad_identifier": "an id with characters that cannot be printed",
         "bad_time": "not ISO 8601, or beyond the calendar",
         "lone_surrogate": "half of a surrogate pair",
@@ -119,7 +120,7 @@ NOTES: Final = MappingProxyType(
         "occurred_at clamped: ...": "it lay more than five minutes in the future, and is when we received it",
         "occurred_at is received_at": "the sender did not say when it happened",
         "revenue from ...": "what the revenue was taken or worked out from: `revenue`, `total`, `lines`",
-        "unverified": "it came by a public key without a signed identity: behaviour counts, claims about a person do not",
+        "unverified": "it came by a public key without a signed identity: what it says of a person is a claim",
     }
 )
 """What an event's notes say, for whoever looks at it."""
@@ -361,8 +362,8 @@ def _names_page() -> list[str]:
         "",
         f"{named}.",
         "",
-        "So does any unknown text that looks like an e-mail address or a telephone number, or that is long or has several",
-        "lines. No identifier of an event's own person stays in any byte of it.",
+        "So does any unknown text that looks like an e-mail address or a telephone number, or that is long or has",
+        "several lines. No identifier of an event's own person stays in any byte of it.",
     ]
 
 
