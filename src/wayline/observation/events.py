@@ -56,7 +56,7 @@ class Parsed(Struct, frozen=True):
         rest = dict(self.personal)
         parts: dict[str, dict[str, Any]] = {}
         for identifier in self.event.identifiers:
-            if identifier.kind in ("email", "phone") and identifier.kind in rest:
+            if identifier.kind in ("email", "phone", "push_token") and identifier.kind in rest:
                 parts[f"{identifier.kind}:{identifier.value}"] = {identifier.kind: rest.pop(identifier.kind)}
         if rest and self.subject:
             parts[self.subject] = {**parts.get(self.subject, {}), **rest}
@@ -295,6 +295,8 @@ def _identifiers(
         said.add(plain)
         if _is_usable(kind, plain):
             found.append(Identifier(kind, reading.keyed(kind, plain)))
+            if kind == "push_token":
+                reading.personal[kind] = plain  # what a push is addressed to, as a mail is to an address
         else:
             reading.notes.append(f"{field} is no {kind}")
     if len(found) > LIMITS["identifiers_max"]:
