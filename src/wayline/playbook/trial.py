@@ -15,10 +15,7 @@ from wayline.orchestration.content import render
 
 __all__ = ["LINKS", "PRODUCT", "try_out"]
 
-LINKS: Mapping[str, str] = {
-    "unsubscribe": "https://example.invalid/unsubscribe/1",
-    "preferences": "https://example.invalid/preferences/1",
-}
+LINKS: Mapping[str, str] = {"unsubscribe": "https://example.invalid/unsubscribe/1"}
 PRODUCT: Mapping[str, Any] = {
     "sku": "JKT-1",
     "name": "Winter jacket",
