@@ -85,12 +85,12 @@ def _print_json(value: Any) -> None:
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[Store]:
-    """The stores of a shop's folder, closed again whatever happens."""
+def _opened(folder: Path, *, is_new: bool = False) -> Iterator[Store]:
+    """The stores of a shop's folder, closed again whatever happens; `is_new` makes them where there are none."""
     from wayline.runtime.folders import KEPT
     from wayline.store.opening import open_store
 
-    if not (folder / KEPT).is_dir():
+    if not is_new and not (folder / KEPT).is_dir():
         raise OperatorError(
             f"{folder}: nothing is kept here yet ({KEPT}/ is missing). Bring data in first (wayline import), or try "
             f"the example: wayline demo"
@@ -207,6 +207,55 @@ def serve(
     from wayline.serving.app import run
 
     run(folder, host=host, port=port)
+
+
+# ------------------------------------------------------------------ data
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file.")],
+    folder: Annotated[Path, typer.Option("--into", help="The shop's folder.")] = Path("var/shop"),
+    mapping: Annotated[
+        str, typer.Option(help="online-retail, retailrocket, or the path of a mapping of your own.")
+    ] = "mapping.yaml",
+    preview: Annotated[int, typer.Option(min=0, max=100, help="Show so many messages and end.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and judge everything, store nothing.")] = False,
+    replay_events: Annotated[
+        bool, typer.Option("--replay", help="Let the events start journeys; history by itself starts nothing.")
+    ] = False,
+    refused: Annotated[Path | None, typer.Option(help="Where to keep refused rows, as CSV.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring data in from a file by a mapping: look first (--preview), rehearse (--dry-run), then import.
+
+    Example: wayline import orders.parquet --mapping online-retail --into my-shop --dry-run
+    """
+    from wayline.runtime import importing
+
+    said = importing.prepared(file, folder, mapping, fires=replay_events, refused_path=refused)
+    if preview:
+        shown = importing.preview_table(said, preview)
+        _print_json(shown) if as_json else print("\n\n".join(map(importing.previewed_in_words, shown)))
+        return
+    if dry_run:
+        report = importing.rehearse_table(said, _counting)
+    else:
+        with _opened(folder, is_new=True) as store:
+            report = importing.import_table(said, store.log, store.vault, _counting)
+    if as_json:
+        _print_json(report)
+    else:
+        print("\n".join(importing.in_words(report, is_rehearsal=dry_run)))
+
+
+def _counting(progress: Any) -> None:
+    if sys.stderr.isatty():
+        print(
+            f"\r{progress.rows:,} rows, {progress.messages:,} messages, {progress.refused:,} refused",
+            end="",
+            file=sys.stderr,
+        )
 
 
 # ------------------------------------------------------------------ decisions

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,14 +77,14 @@ def test_every_row_is_accounted_for(store: Store, tmp_path: Path, mapping: Table
     assert (report.rows, report.messages, report.accepted, report.stored) == (24, 11, 10, 10)
     assert report.skipped == {"no customer": 1}
     assert report.refused == {"bad_cell": 1, "wrong_width": 1, "no_identifier": 1}
-    with report.refused_path.open() as opened:
+    with Path(report.refused_path).open() as opened:
         refused = list(csv.DictReader(opened))
     assert [(row["wayline_place"], row["wayline_code"]) for row in refused] == [
         ("23", "bad_cell"), ("24", "wrong_width"), ("25", "no_identifier"),
     ]  # fmt: skip
     assert refused[0]["count"] == "one" and refused[1]["wayline_text"] == "B3,hat" and refused[2]["order"] == "B4"
     assert all(row["wayline_reason"] for row in refused)
-    assert stat.S_IMODE(report.refused_path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(report.refused_path).stat().st_mode) == 0o600
 
 
 def test_imported_history_is_remembered_and_starts_nothing_unless_asked(
@@ -116,7 +119,7 @@ def test_rows_put_right_are_imported_from_the_file_of_refused_ones(
     lines = [row.replace(",9.99,", ",9.99 EUR,") if number == 3 else row for number, row in enumerate(rows(6))]
     report = import_table(told(tmp_path, mapping, lines), store.log, store.vault)
     assert report.stored == 2 and report.refused == {"bad_cell": 1, "broken_message": 1}
-    corrected = report.refused_path.read_text().replace("9.99 EUR", "9.99")
+    corrected = Path(report.refused_path).read_text().replace("9.99 EUR", "9.99")
     path = tmp_path / "corrected.csv"
     path.write_text(corrected)
     again = import_table(Import(path=path, mapping=mapping, received_at=NOW), store.log, store.vault)
@@ -195,6 +198,50 @@ def test_refused_rows_that_cannot_be_written_stop_the_import_aloud(
 ) -> None:
     with pytest.raises(OperatorError, match="refused rows cannot be written"):
         import_table(told(tmp_path, mapping, ["B3,hat"], refused_path=tmp_path), store.log, store.vault)
+
+
+# ------------------------------------------------------------------ at the command line
+
+
+def wayline(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(importing.__file__).parents[2])}
+    command = [sys.executable, "-m", "wayline.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    assert wayline("init", tmp_path / "shop").returncode == 0
+    (tmp_path / "mapping.yaml").write_text(MAPPING)
+    return tmp_path / "shop"
+
+
+def test_the_command_previews_rehearses_and_imports(shop: Path, tmp_path: Path, mapping: TableMapping) -> None:
+    file = told(tmp_path, mapping, [*rows(4), "B3,hat"]).path
+    said = ("import", file, "--mapping", tmp_path / "mapping.yaml", "--into", shop)
+    assert "would become" in wayline(*said, "--preview", "1").stdout
+    assert "2  would be stored" in wayline(*said, "--dry-run").stdout
+    done = wayline(*said, "--json")
+    report = msgspec.json.decode(done.stdout)
+    assert (done.returncode, report["stored"], report["refused"]) == (0, 2, {"wrong_width": 1})
+    assert Path(report["refused_path"]).read_text().splitlines()[1].endswith('"B3,hat"')
+    assert "2  stored before: duplicates" in wayline(*said).stdout
+
+
+@pytest.mark.parametrize(
+    "words, told_how",
+    [
+        (("nothing.csv", "--mapping", "online-retail"), "nothing.csv cannot be read: No such file"),
+        (("nothing.csv", "--mapping", "online-retial"), "no mapping can be read here"),
+        (("mapping.yaml", "--mapping", "online-retail"), "no column 'InvoiceNo'"),
+    ],
+)
+def test_the_command_says_what_it_lacks_and_makes_nothing(
+    shop: Path, tmp_path: Path, words: tuple[str, ...], told_how: str
+) -> None:
+    ended = wayline("import", tmp_path / words[0], *words[1:], "--into", shop)
+    assert (ended.returncode, ended.stdout) == (1, "") and told_how in ended.stderr and "Traceback" not in ended.stderr
+    assert not (shop / ".wayline").exists()
 
 
 REAL: dict[str, tuple[str, str, Callable[[importing.Report], Any], Any]] = {

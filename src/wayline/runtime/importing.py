@@ -10,7 +10,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, Final
@@ -19,17 +19,30 @@ import msgspec
 from msgspec import Struct
 
 from wayline.domain import Event
-from wayline.errors import OperatorError, Rejected
+from wayline.errors import AuthorError, OperatorError, Rejected
 from wayline.observation.events import parse_batch
 from wayline.runtime.collecting import Collector, Delivered
+from wayline.runtime.folders import KEPT
 from wayline.sources import RefusedRow, Told
-from wayline.sources.mapping import TableMapping
+from wayline.sources.mapping import READY, TableMapping, read_mapping, ready_mapping
 from wayline.sources.messages import translate
 from wayline.sources.tables import header_of
 from wayline.store import Log, Vault
 from wayline.store.seal import pseudonym
 
-__all__ = ["BATCH_MAX", "Import", "Previewed", "Progress", "Report", "import_table", "preview_table", "rehearse_table"]
+__all__ = [
+    "BATCH_MAX",
+    "Import",
+    "Previewed",
+    "Progress",
+    "Report",
+    "import_table",
+    "in_words",
+    "prepared",
+    "preview_table",
+    "previewed_in_words",
+    "rehearse_table",
+]
 
 BATCH_MAX: Final = 2_000
 """Messages in one commit."""
@@ -78,7 +91,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """Rows that became no event, by code; each is in the file of refused rows."""
     left_out: Mapping[str, int] = {}
     """Details that did not fit a message, by what they are."""
-    refused_path: Path | None = None
+    refused_path: str = ""
+    """The file of refused rows; empty if there are none."""
 
 
 class Previewed(Struct, frozen=True):
@@ -135,6 +149,67 @@ def preview_table(told: Import, count_max: int = 5) -> tuple[Previewed, ...]:
     )
 
 
+def prepared(file: Path, folder: Path, mapping: str, *, fires: bool, refused_path: Path | None = None) -> Import:
+    """An import into a shop's folder: its mapping read by name or path, and where it keeps what it refuses."""
+    if not (folder / "wayline.toml").is_file():
+        raise AuthorError(f"{folder}: no wayline.toml here, so this is no shop. Make one: wayline init {folder}")
+    compiled = ready_mapping(mapping) if mapping in READY else _mapping_at(Path(mapping))
+    header_of(file, compiled)  # a file that cannot be read as a whole is told before anything is made or opened
+    beside = folder / KEPT / "imports"
+    beside.mkdir(parents=True, exist_ok=True)
+    return Import(
+        path=file,
+        mapping=compiled,
+        received_at=datetime.now(UTC),
+        refused_path=refused_path or beside / f"{file.stem}.refused.csv",
+        token_path=beside / f"{file.stem}.token",
+        fires=fires,
+    )
+
+
+def _mapping_at(path: Path) -> TableMapping:
+    try:
+        return read_mapping(path.read_text("utf-8"), file=path.name)
+    except (OSError, UnicodeDecodeError) as trouble:
+        known = ", ".join(READY)
+        raise AuthorError(
+            f"{path}: no mapping can be read here ({trouble}). Give a path, or one of: {known}."
+        ) from trouble
+
+
+def in_words(report: Report, *, is_rehearsal: bool) -> list[str]:
+    """The report as a person reads it: every row accounted for."""
+    lines = [f"{report.file} by {report.mapping}: {report.rows:,} rows, {report.messages:,} messages"]
+    if is_rehearsal:
+        lines.append(f"  {report.accepted:>12,}  would be stored (nothing was: this is a rehearsal)")
+    else:
+        lines += [
+            f"  {count:>12,}  {what}"
+            for count, what in (
+                (report.stored, "stored"),
+                (report.duplicates, "stored before: duplicates"),
+                (report.conflicts, "stored before with other contents: kept beside, flagged"),
+                (report.already, "done by the import that was stopped"),
+            )
+            if count or what == "stored"
+        ]
+    lines += [f"  {count:>12,}  rows passed over: {reason}" for reason, count in report.skipped.items()]
+    lines += [f"  {count:>12,}  rows refused: {code}" for code, count in report.refused.items()]
+    lines += [f"  {count:>12,}  left out: {what}" for what, count in report.left_out.items()]
+    if report.refused_path:
+        lines.append(f"Refused rows, with reasons: {report.refused_path}. Put them right there and import that file.")
+    return lines
+
+
+def previewed_in_words(shown: Previewed) -> str:
+    """One message and what it would become, as a person reads it."""
+    said = msgspec.json.format(msgspec.json.encode(shown.message), indent=2).decode()
+    if shown.event is None:
+        return f"{said}\nwould be refused: {shown.refusal}"
+    became = msgspec.json.format(msgspec.json.encode(shown.event), indent=2).decode()
+    return f"{said}\nwould become\n{became}"
+
+
 # ------------------------------------------------------------------ one run
 
 
@@ -186,7 +261,7 @@ def _run(
         skipped=_under("skipped: ", counts),
         refused=_under("refused: ", counts),
         left_out=_under("left out: ", counts),
-        refused_path=told.refused_path if refusals.count else None,
+        refused_path=str(told.refused_path) if refusals.count and told.refused_path is not None else "",
     )
 
 
