@@ -224,7 +224,7 @@ def _act(pipe: Any, demo: Demo) -> None:
     """The other process: the street, hour by hour, as long as it is told things."""
     try:
         assert demo.folder is not None
-        with open_collecting(demo.folder) as (log, vault):
+        with open_collecting(demo.folder, is_durable=False) as (log, vault):
             street = _Here(demo, log, vault)
             calm_collector()
             pipe.send(street.opened())

@@ -38,7 +38,7 @@ _NO_ROOM = {apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMOPEN}
 class Durable:
     """A file with a schema; `migrations[n]` takes it from version n to n + 1, each in a transaction of its own."""
 
-    def __init__(self, path: Path, migrations: Sequence[str], *, page_bytes: int) -> None:
+    def __init__(self, path: Path, migrations: Sequence[str], *, page_bytes: int, is_durable: bool = True) -> None:
         _check_library(apsw.sqlite_lib_version())
         self.path = path
         self._lock = threading.RLock()
@@ -52,7 +52,7 @@ class Durable:
             self._writer = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
             self._writer.pragma("page_size", page_bytes)
             self._writer.pragma("journal_mode", "wal")
-            self._writer.pragma("synchronous", "full")
+            self._writer.pragma("synchronous", "full" if is_durable else "off")
             self._writer.pragma("secure_delete", True)
             # Copying back is done here after a commit, where its failure cannot be mistaken for the commit's.
             self._writer.wal_autocheckpoint(0)

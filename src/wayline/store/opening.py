@@ -49,8 +49,9 @@ class Store(Struct, frozen=True):
 def open_store(folder: Path | None = None, *, key_file: Path | None = None, known_key: bytes | None = None) -> Store:
     """The store in this folder, made if it is not there; None for one in memory, gone when the process ends.
 
-    `key_file` is where the master key lies, if not in the folder. `known_key` makes a store whose key is no secret, for
-    simulated people: the same key gives them the same pseudonyms. Raises StoreLocked if another process has it open.
+    `key_file` is where the master key lies, if not in the folder. `known_key` makes a store for simulated people: its key
+    is no secret, so they have the same pseudonyms each time, and what a power cut takes can be simulated again, so
+    nothing waits for the disk. Raises StoreLocked if another process has it open.
     """
     if folder is None:
         vault = MemoryVault() if known_key is None else MemoryVault(MasterKey(known_key).derive("pseudonyms"))
@@ -60,22 +61,25 @@ def open_store(folder: Path | None = None, *, key_file: Path | None = None, know
     from wayline.store.sqlite_state import SqliteState
     from wayline.store.vault import SqliteVault
 
+    is_durable = known_key is None
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         _lock(folder / "wayline.lock", opened)
         master = _master_key(key_file or folder / "master.key", folder / "vault.sqlite", known_key)
-        vault = SqliteVault(folder / "vault.sqlite", master)
+        vault = SqliteVault(folder / "vault.sqlite", master, is_durable=is_durable)
         opened.callback(vault.close)
-        log = SqliteLog(folder / "log.sqlite", Seal(master.derive("rejections")))
+        log = SqliteLog(folder / "log.sqlite", Seal(master.derive("rejections")), is_durable=is_durable)
         opened.callback(log.close)
-        state = SqliteState(folder / "state.sqlite")
+        state = SqliteState(folder / "state.sqlite", is_durable=is_durable)
         opened.callback(state.close)
         return Store(log, state, vault, folder, opened.pop_all())
     raise AssertionError("an ExitStack swallows nothing")
 
 
 @contextmanager
-def open_collecting(folder: Path, *, key_file: Path | None = None) -> Iterator[tuple[Log, Vault]]:
+def open_collecting(
+    folder: Path, *, key_file: Path | None = None, is_durable: bool = True
+) -> Iterator[tuple[Log, Vault]]:
     """The log and the vault of a folder, for a collector in a process of its own.
 
     The engine's process holds the folder's lock and reads both files; this process alone writes them. So no two
@@ -86,9 +90,9 @@ def open_collecting(folder: Path, *, key_file: Path | None = None) -> Iterator[t
 
     with ExitStack() as opened:
         master = MasterKey.read(key_file or folder / "master.key")
-        vault = SqliteVault(folder / "vault.sqlite", master)
+        vault = SqliteVault(folder / "vault.sqlite", master, is_durable=is_durable)
         opened.callback(vault.close)
-        log = SqliteLog(folder / "log.sqlite", Seal(master.derive("rejections")))
+        log = SqliteLog(folder / "log.sqlite", Seal(master.derive("rejections")), is_durable=is_durable)
         opened.callback(log.close)
         yield log, vault
 

@@ -61,10 +61,10 @@ class _Written(Struct):
 class SqliteLog:
     """What happened, in one file; rejected events are sealed in it."""
 
-    def __init__(self, path: Path, seal: Seal, *, chapter_keys: int = CHAPTER_KEYS) -> None:
+    def __init__(self, path: Path, seal: Seal, *, chapter_keys: int = CHAPTER_KEYS, is_durable: bool = True) -> None:
         self._seal = seal
         self._lock = threading.Lock()
-        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES)
+        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES, is_durable=is_durable)
         with self._file.reading() as connection:
             self._head: int = first_value(connection, "SELECT max(position) FROM events") or 0
             self._seen = Seen(connection, chapter_keys)

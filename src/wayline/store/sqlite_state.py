@@ -171,8 +171,8 @@ def _instant_or_none(micros: int | None) -> datetime | None:
 class SqliteState:
     """Where everybody stands, in one file."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES)
+    def __init__(self, path: Path, *, is_durable: bool = True) -> None:
+        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES, is_durable=is_durable)
 
     def commit(self, batch: Batch) -> None:
         self._file.write(lambda connection: _write_batch(connection, batch))

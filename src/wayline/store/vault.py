@@ -39,10 +39,10 @@ _decode = msgpack.Decoder(dict[str, Any]).decode
 class SqliteVault:
     """Personal values in one file, under the key in another."""
 
-    def __init__(self, path: Path, master: MasterKey) -> None:
+    def __init__(self, path: Path, master: MasterKey, *, is_durable: bool = True) -> None:
         self._pseudonyms = master.derive("pseudonyms")
         self._wrap = Seal(master.derive("subject keys"))
-        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES)
+        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES, is_durable=is_durable)
         try:
             self._file.write(lambda connection: self._recognise(connection, master.fingerprint))
         except BaseException:
