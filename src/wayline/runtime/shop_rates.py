@@ -1,4 +1,4 @@
-"""Every number the simulated shop runs on, in one table, and the check that its events keep to them.
+"""Every number the simulated shop runs on, in one table, and what the calendar makes of it.
 
 The defaults are vendor averages and rough experience: they make the shop believable and are never evidence. Change a
 field of `Rates` and the shop changes; nothing else in the simulator holds a number that matters to an outcome.
@@ -40,6 +40,8 @@ DAYS_FULL = 90  # 1 October to 29 December: the season the rates and the inciden
 
 _BLACK_WEEK = (date(2025, 11, 24), date(2025, 12, 1))
 _COLD_SNAP = (date(2025, 11, 17), date(2025, 11, 22))
+_RETURNS_WAVE = (date(2025, 12, 27), date(2025, 12, 29))
+_HOUR = timedelta(hours=1)
 _CUT_OFF = date(2025, 12, 18)
 _OCCASIONS = {
     date(2025, 11, 28): "Black Friday",
@@ -105,12 +107,14 @@ class Rates(Struct, frozen=True, kw_only=True):
     order_mobile: float = 0.020
     order_desktop: float = 0.035
     known_visits: float = 0.28
-    known_factor: float = 1.6
+    known_factor: float = 2.2
     """How much likelier a known shopper's visit is to end in an order."""
     app: float = 0.25
     """Of mobile visits, those in the app."""
     average_order: int = 7800
     sign_up: float = 0.03
+    repeat: float = 0.13
+    """Buyers who buy again within 90 days."""
     payment_failure: float = 0.04
     store_orders: float = 0.04
     """Till purchases per known customer over the season."""
@@ -133,6 +137,8 @@ class Rates(Struct, frozen=True, kw_only=True):
     unaided_checkout: float = 0.10
     unaided_payment: float = 0.50
     unaided_in_store: float = 0.12
+    emptied: float = 0.05
+    """Of carts that see no checkout, those emptied by their owner."""
 
     # Reactions.
     effects: Mapping[str, Effect] = msgspec.field(default_factory=lambda: dict(_EFFECTS))
@@ -147,12 +153,16 @@ class Rates(Struct, frozen=True, kw_only=True):
     pull_forward: float = 0.20
     """Of orders a message added, those that take the place of the shopper's next order within four weeks."""
     coupon_days: int = 14
+    offer: float = 0.10
+    """What an action of kind `offer` takes off where it does not say."""
 
     # After the order.
     cost: float = 0.50
     return_cost: int = 300
     returns: float = 0.25
     returns_black_week: float = 1.5
+    returns_coupon: float = 1.5
+    """A coupon fills carts that come back: what looks a gain before returns is a loss after them."""
     repeat_black_week: float = 0.6
     tickets: float = 0.05
     tickets_where: float = 0.40
@@ -191,29 +201,27 @@ _PLANTED = (
     ("shared-tablet", 40.75, 43.95, "three customers log in on anonymous id 'an-tablet'"),
     ("sms-opt-outs", 44.55, 44.80, "a spike of Consent Withdrawn for sms"),
     ("jacket-shopper", 54.80, 58.75, "customer 'c-000000': jackets twice on mobile, then desktop from an e-mail"),
-    ("black-week", 54.00, 62.00, "visits x2.7; its orders are returned more and repeated less"),
     ("jacket-sold-out", 59.35, 72.35, "Inventory Changed to 0 for every size of style 'st-0000'"),
     ("carrier-delay", 69.00, 72.00, "a wave of Order Delayed with reason 'carrier'"),
-    ("returns-wave", 87.00, 90.00, "Return Requested piles up after the holidays"),
 )
 
 
 def incidents(days: int) -> tuple[Incident, ...]:
-    """The planted incidents of a run of that many days, in order of their start."""
-    scale = timedelta(days=min(1.0, days / DAYS_FULL))
-    rows = [Incident(name, START + first * scale, START + last * scale, seen) for name, first, last, seen in _PLANTED]
-    season = {"black-week": _BLACK_WEEK, "returns-wave": (date(2025, 12, 27), date(2025, 12, 29))}
-    return tuple(sorted((_on_calendar(row, season) for row in rows), key=lambda row: (row.starts_at, row.name)))
-
-
-def _on_calendar(row: Incident, season: Mapping[str, tuple[date, date]]) -> Incident:
+    """The planted incidents of a run of that many days, in order of their start, from full hour to full hour."""
+    scale = 24 * min(1.0, days / DAYS_FULL)
+    rows = [
+        Incident(name, START + round(first * scale) * _HOUR, START + round(last * scale) * _HOUR, seen)
+        for name, first, last, seen in _PLANTED
+    ]
     # The season follows the calendar, whatever the length of the run: a short run may end before it.
-    if row.name not in season:
-        return row
-    first, last = season[row.name]
-    begins = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    ends = datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)
-    return Incident(row.name, begins, ends, row.seen_as)
+    rows += [_on_calendar("black-week", _BLACK_WEEK, "visits x2.7; its orders are returned more and repeated less")]
+    rows += [_on_calendar("returns-wave", _RETURNS_WAVE, "Return Requested piles up after the holidays")]
+    return tuple(sorted(rows, key=lambda row: (row.starts_at, row.name)))
+
+
+def _on_calendar(name: str, days: tuple[date, date], seen_as: str) -> Incident:
+    first, last = (START + (day - START.date()) for day in days)
+    return Incident(name, first, last + timedelta(days=1), seen_as)
 
 
 def is_black_week(day: date) -> bool:

@@ -16,9 +16,9 @@ from wayline.runtime.shop_twins import Line
 from wayline.runtime.shop_wire import Post, Session, Shelf, order_properties
 from wayline.runtime.shop_world import SCRIPTED, Shoppers, email_of
 
-__all__ = ["tell_stories"]
+__all__ = ["FAMILY", "tell_stories"]
 
-_JACKET_SHOPPER, _TILL_SHOPPER, _FAMILY = 0, 1, (2, 3, 4)
+_JACKET_SHOPPER, _TILL_SHOPPER, FAMILY = 0, 1, (2, 3, 4)
 _OPT_OUTS = 0.12  # of those who agreed to SMS
 _REWARDS = 0.03  # of known customers hold a reward that expires in the season
 _MOBILE = {"device": {"type": "mobile"}, "timezone": "Europe/Berlin", "library": {"name": "analytics.js"}}
@@ -27,9 +27,9 @@ _DESKTOP = {"device": {"type": "desktop"}, "timezone": "Europe/Berlin", "library
 
 def tell_stories(seed: int, people: Shoppers, shelf: Shelf, post: Post, planted: Mapping[str, Incident]) -> None:
     """Send everything scripted, for the whole season, in advance."""
-    _tell_jacket(seed, shelf, post, planted["jacket-shopper"])
-    _tell_till(seed, shelf, post, planted["store-purchase-with-open-cart"])
-    _tell_tablet(seed, shelf, post, planted["shared-tablet"])
+    _tell_jacket(people, shelf, post, planted["jacket-shopper"])
+    _tell_till(people, shelf, post, planted["store-purchase-with-open-cart"])
+    _tell_tablet(people, shelf, post, planted["shared-tablet"])
     _tell_opt_outs(seed, people, post, planted["sms-opt-outs"])
     _tell_rewards(seed, people, post, planted["returns-wave"])
 
@@ -42,9 +42,9 @@ def _first_size(shelf: Shelf, style: int) -> int:
     return shelf.goods.skus_of(style)[2]
 
 
-def _tell_jacket(seed: int, shelf: Shelf, post: Post, told: Incident) -> None:
+def _tell_jacket(people: Shoppers, shelf: Shelf, post: Post, told: Incident) -> None:
     who = {"userId": f"c-{_JACKET_SHOPPER:06d}"}
-    mail = {"traits": {"email": email_of(seed, _JACKET_SHOPPER)}}
+    mail = {"traits": {"email": email_of(people, _JACKET_SHOPPER)}}
     last = _second(told.ends_at) - 18 * 60
     span = last - _second(told.starts_at)
     jackets = [_first_size(shelf, style) for style in (0, 2, 3)]
@@ -83,7 +83,7 @@ def _fill_and_exit(session: Session, shelf: Shelf, line: Line, name: str) -> Non
     session.track("Checkout Exited", {**checkout, "step": 2}, after=60)
 
 
-def _tell_till(seed: int, shelf: Shelf, post: Post, told: Incident) -> None:
+def _tell_till(people: Shoppers, shelf: Shelf, post: Post, told: Incident) -> None:
     who = {"userId": f"c-{_TILL_SHOPPER:06d}"}
     line = Line(_first_size(shelf, 2), shelf.prices[_first_size(shelf, 2)])
     at = _second(told.starts_at)
@@ -93,21 +93,21 @@ def _tell_till(seed: int, shelf: Shelf, post: Post, told: Incident) -> None:
     phone.track("Product Added", {"cart_id": "cart-story-till", **shelf.shown(line.sku, line.price, 1)}, after=60)
     phone.track("Cart Viewed", {"cart_id": "cart-story-till", "products": shelf.products([line])})
     post.send(phone)
-    till = Session("till", "story-till", at + 50 * 60, who, {"traits": {"email": email_of(seed, _TILL_SHOPPER)}})
+    till = Session("till", "story-till", at + 50 * 60, who, {"traits": {"email": email_of(people, _TILL_SHOPPER)}})
     place = {"affiliation": "store", "store_id": "store-1", "till_id": "till-1-1", "receipt_id": "receipt-story"}
     bought = order_properties(shelf, "o-story-till", "", [line], 0.0)
     till.track("Store Purchase", {**bought, "shipping": 0.0, "total": bought["revenue"], **place}, after=0)
     post.send(till)
 
 
-def _tell_tablet(seed: int, shelf: Shelf, post: Post, told: Incident) -> None:
+def _tell_tablet(people: Shoppers, shelf: Shelf, post: Post, told: Incident) -> None:
     start, span = _second(told.starts_at), _second(told.ends_at) - _second(told.starts_at)
-    for number, who in enumerate((*_FAMILY, _FAMILY[0])):
+    for number, who in enumerate((*FAMILY, FAMILY[0])):
         at = start + number * span // 4
         ids = {"userId": f"c-{who:06d}", "anonymousId": "an-tablet"}
         tablet = Session("web", f"story-tablet-{number}", at, ids, _MOBILE)
         tablet.page("Home", "/")
-        tablet.identify({"email": email_of(seed, who)})
+        tablet.identify({"email": email_of(people, who)})
         for style in (who * 40, who * 40 + 1):
             tablet.track("Product Viewed", shelf.shown(shelf.goods.skus_of(style)[0]), after=45)
         post.send(tablet)

@@ -57,7 +57,7 @@ class Handed(Struct, frozen=True, kw_only=True):
     delivers: bool = True
     at: datetime
     discount: float = 0.0
-    """0.1 is a coupon of ten per cent."""
+    """0.1 is a coupon of ten per cent; an `offer` that does not say is the shop's usual one."""
 
 
 class Truth(Struct, frozen=True, kw_only=True):
@@ -144,15 +144,20 @@ class Sale(Struct, frozen=True):
     order_id: str
     lines: tuple[Line, ...]
     at: int
-    returned: tuple[int, ...]
-    """Indexes of the lines that will be sent back."""
+    return_share: float
+    """Chance of each line to be sent back."""
     luck: tuple[float, ...]
+
+    def returned(self, rates: Rates, discount: float) -> tuple[int, ...]:
+        """Indexes of the lines that will be sent back: at a discount more is ordered to be tried on."""
+        share = self.return_share * (rates.returns_coupon if discount else 1.0)
+        return tuple(index for index in range(len(self.lines)) if self.luck[9 + index % 5] < share)
 
     def margin(self, rates: Rates, discount: float) -> int:
         """What it earns at that discount: kept lines less their cost, and the handling of those sent back."""
-        earned = 0.0
+        earned, returned = 0.0, self.returned(rates, discount)
         for index, line in enumerate(self.lines):
-            if index in self.returned:
+            if index in returned:
                 earned -= rates.return_cost * line.quantity
             else:
                 earned += line.quantity * line.price * (1.0 - discount - rates.cost)
@@ -188,6 +193,7 @@ class Shopper(Struct):
     ordered_at: int = -365 * DAY
     care_at: int = -365 * DAY
     is_black_week_buyer: bool = False
+    points: int = 0
 
 
 class Answer(Struct, frozen=True):
@@ -240,8 +246,8 @@ class Twins:
             for journey, account in sorted(self._accounts.items())
         }  # fmt: skip
 
-    def answer(self, shopper: Shopper, handed: Handed, at: int, strength: float) -> Answer:
-        """Put one message to a shopper, in both worlds, from the same luck."""
+    def answer(self, shopper: Shopper, handed: Handed, at: int, strength: float | None) -> Answer:
+        """Put one message to a shopper, in both worlds, from the same luck; without a strength it never arrives."""
         ordinal = shopper.exposures.get(handed.journey, 0)
         shopper.exposures[handed.journey] = ordinal + 1
         luck = draws(self._seed, "exposure", shopper.who, handed.journey, ordinal)
@@ -251,6 +257,8 @@ class Twins:
         account.people.add(shopper.who)
         cause = Cause(handed.journey, handed.delivers, at, luck[0] < self._rates.pull_forward)
         name = self._effect(shopper, handed, at)
+        if strength is None:
+            return Answer(name, cause, luck)
         if name == "owed":
             self._reassure(shopper, cause, at)
             effect = self._rates.effects[name]
@@ -279,23 +287,24 @@ class Twins:
         effect = rates.effects[bare.effect]
         fatigue = self._fatigue(shopper, cause.at)
         listens = not shopper.is_unsubscribed
-        added = (effect.buys + effect.discount_buys * min(handed.discount, 0.3) / 0.1) * strength * listens
+        discount = handed.discount or (rates.offer if handed.kind == "offer" else 0.0)
+        added = (effect.buys + effect.discount_buys * min(discount, 0.3) / 0.1) * strength * listens
         added /= 1.0 + rates.fatigue_response * fatigue
         orders_at = self._orders_at(shopper, bare, added)
-        if handed.discount and listens:
-            shopper.coupons.append(Coupon(cause, handed.discount, cause.at + rates.coupon_days * DAY))
+        if discount and listens:
+            shopper.coupons.append(Coupon(cause, discount, cause.at + rates.coupon_days * DAY))
         left = listens and luck[5] < effect.unsubscribes * (1.0 + rates.fatigue_unsubscribes * fatigue)
         self._accounts[handed.journey].unsubscribes[not cause.real] += left
         if cause.real:
             shopper.fatigue, shopper.fatigue_at = fatigue + 1.0, cause.at
             shopper.is_unsubscribed |= left
-        opens = orders_at is not None or luck[1] < effect.opens
+        opens = orders_at is not None or left or luck[1] < effect.opens
         clicks = orders_at is not None or (opens and self._clicks(shopper, effect, luck[2]))
         return Answer(
             bare.effect, cause, luck,
             opens=opens and cause.real, clicks=clicks and cause.real, orders_at=orders_at,
             unsubscribes=left and cause.real,
-            complains=cause.real and luck[6] < rates.complaints * (1 if listens else 100),
+            complains=opens and cause.real and luck[6] < rates.complaints * (1 if listens else 100),
         )  # fmt: skip
 
     def _clicks(self, shopper: Shopper, effect: Effect, luck: float) -> bool:

@@ -16,13 +16,14 @@ from wayline.runtime.shop_twins import Line, Sale, Worry
 from wayline.runtime.shop_world import Range, iso
 
 __all__ = [
-    "Post", "Session", "Shelf", "Talks", "follow_order", "order_properties", "returned_lines", "send_ticket",
+    "Post", "Session", "Shelf", "Talks", "follow_order", "order_properties", "return_share", "send_ticket",
 ]  # fmt: skip
 
 Talks: TypeAlias = tuple[dict[str, str], Mapping[str, Any]]  # the identifiers and context a person is told under
 
 _RESTOCK_DAYS = 6
 _SALE_STYLES = 5  # one style in five is reduced in Black week; never the first, which a story is told of
+_ORDINARY = 0.55  # of all delays, those outside the carrier's bad days
 _MONEY = ("price", "value", "revenue", "subtotal", "total", "shipping", "discount", "tax")
 _CLOCKS = [f"{second // 60:02d}:{second % 60:02d}.000Z" for second in range(HOUR)]
 
@@ -84,6 +85,8 @@ class Post:
             skew = int((luck - 0.995) * 200 * 3 * HOUR)
         repeated = (luck - rates.late) / rates.duplicate if rates.duplicate else -1.0
         for place, (second, message) in enumerate(said):
+            if session.in_cents:
+                message["properties"] = _in_cents(message.get("properties"))
             self._put(session, message, second, delay, skew)
             if place == int(repeated) and repeated >= 0:
                 gap = 2 + int((repeated % 1.0) * 600)
@@ -100,9 +103,10 @@ class Post:
             self._boxes[hour].append((arrival, self._count, message))
 
     def _stamp(self, session: Session, message: dict[str, Any], seconds: tuple[int, int, int]) -> None:
-        if session.in_cents:
-            message["properties"] = _in_cents(message.get("properties"))
-        message["timestamp"], message["sentAt"], message["receivedAt"] = map(self.iso, seconds)
+        told, sent, received = seconds
+        message["timestamp"] = at = self.iso(told)
+        message["sentAt"] = at if sent == told else self.iso(sent)
+        message["receivedAt"] = at if received == told else self.iso(received)
         message["source"] = session.source
 
     def past(self, session: Session, received: int) -> list[dict[str, Any]]:
@@ -186,7 +190,7 @@ class Shelf:
         session = Session("shop", f"stock-{sku}-{second}", second, {"anonymousId": "stock-feed"}, {})
         left = self.stock[sku]
         identity = {"product_id": self._product_id(sku), "sku": self.goods.skus[sku]}
-        told = {"available": left > 0, "quantity": left, "as_of": self._post.iso(second)}
+        told = {"available": left, "quantity": left, "as_of": self._post.iso(second)}
         session.track("Inventory Changed", {**identity, **told}, after=0)
         self._post.send(session)
 
@@ -243,7 +247,9 @@ def order_properties(
     return told
 
 
-def follow_order(post: Post, shelf: Shelf, sale: Sale, talks: Talks, *, rates: Rates, carrier: Incident) -> Worry:
+def follow_order(
+    post: Post, shelf: Shelf, sale: Sale, talks: Talks, *, rates: Rates, carrier: Incident, discount: float
+) -> Worry:
     """Send all that follows an order (shipment, delay, pickup, returns, tickets); answer what may worry its owner."""
     ids, context = talks
     office = Session("shop", f"{sale.order_id}-f", sale.at, ids, context)
@@ -252,7 +258,7 @@ def follow_order(post: Post, shelf: Shelf, sale: Sale, talks: Talks, *, rates: R
         arrives, delayed_at = _pick_up(office, shelf, sale), 0
     else:
         arrives, delayed_at = _ship(office, shelf, sale, carrier, rates)
-    _return(office, shelf, sale)
+    _return(office, shelf, sale, sale.returned(rates, discount))
     if luck[15] < 0.06:
         office.second = arrives + 7 * DAY
         reviewed = shelf.shown(sale.lines[0].sku)
@@ -279,7 +285,7 @@ def _ship(office: Session, shelf: Shelf, sale: Sale, carrier: Incident, rates: R
     strikes, ends = (int((at - START).total_seconds()) for at in (carrier.starts_at, carrier.ends_at))
     is_struck = shipped < ends and arrives > strikes and luck[0] < 0.6
     delayed_at = 0
-    if is_struck or luck[0] < rates.delays * 0.8:
+    if is_struck or luck[0] < rates.delays * _ORDINARY:
         delayed_at = max(shipped + 6 * HOUR, strikes + int(luck[8] * 60 * HOUR)) if is_struck else shipped + DAY
         arrives = max(arrives, delayed_at) + int((2 + 2 * luck[2]) * DAY)
         office.second = delayed_at
@@ -300,10 +306,10 @@ def _pick_up(office: Session, shelf: Shelf, sale: Sale) -> int:
     return office.second
 
 
-def _return(office: Session, shelf: Shelf, sale: Sale) -> None:
-    if not sale.returned:
+def _return(office: Session, shelf: Shelf, sale: Sale, returned: Sequence[int]) -> None:
+    if not returned:
         return
-    lines = [sale.lines[index] for index in sale.returned]
+    lines = [sale.lines[index] for index in returned]
     second = sale.at + int((10 + 11 * sale.luck[4]) * DAY)
     # Nobody goes to the post office over the holidays: a wave follows on the 27th.
     if date(2025, 12, 19) <= (START + timedelta(seconds=second)).date() <= date(2025, 12, 26):
@@ -334,12 +340,11 @@ def send_ticket(post: Post, order_id: str, talks: Talks, topic: str, at: int) ->
     post.send(desk)
 
 
-def returned_lines(rates: Rates, luck: Sequence[float], lines: Sequence[Line], day: date) -> tuple[int, ...]:
-    """Which lines of an order will be sent back."""
+def return_share(rates: Rates, day: date) -> float:
+    """Chance that a line of an order of that day is sent back."""
     share = rates.returns * (rates.returns_black_week if is_black_week(day) else 1.0)
     # The week returns more; the season's mean stays the rate.
-    share /= 1.0 + 0.30 * (rates.returns_black_week - 1.0)
-    return tuple(index for index in range(len(lines)) if luck[9 + index % 5] < share)
+    return share / (1.0 + 0.30 * (rates.returns_black_week - 1.0))
 
 
 def _date(second: int) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from wayline.runtime.shop_rates import DAYS_FULL, START, Rates, conversion, draws, is_cold, traffic
+from wayline.runtime.shop_rates import DAYS_FULL, START, Rates, conversion, is_cold, traffic
 
 __all__ = [
     "CARE", "JACKETS", "LUCK_COUNT", "SCRIPTED", "VIEWS_MAX", "Plan", "Range", "Shoppers", "email_of", "iso", "name_of",
@@ -46,6 +46,16 @@ _CATEGORIES: tuple[tuple[str, tuple[str, ...], float, int, tuple[str, ...], floa
 )
 _NAMES = ("Fjell", "Tarn", "Skarv", "Lyng", "Kvist", "Rime", "Tinde", "Varde", "Myr", "Brim", "Heia", "Gneis")
 _COLOURS = ("black", "moss", "slate", "rust")
+_FIRST = ("Anna", "Ben", "Clara", "David", "Elif", "Finn", "Greta", "Hugo", "Ida", "Jonas", "Kaja", "Levi", "Mila")
+_LAST = ("Adler", "Berg", "Costa", "Dahl", "Ebert", "Frank", "Groen", "Haas", "Ilic", "Jansen", "Keller", "Lang")
+_PLACES = (
+    ("DE", "Berlin", "Europe/Berlin", "de"),
+    ("DE", "Hamburg", "Europe/Berlin", "de"),
+    ("DE", "Munich", "Europe/Berlin", "de"),
+    ("AT", "Vienna", "Europe/Vienna", "de"),
+    ("NL", "Utrecht", "Europe/Amsterdam", "en"),
+    ("IE", "Dublin", "Europe/Dublin", "en"),
+)
 JACKETS = "winter-jackets"
 CARE = "care"
 
@@ -120,6 +130,8 @@ class Shoppers(Struct, frozen=True):
     bounces: list[bool]
     consents: list[tuple[bool, bool, bool]]
     """To marketing by e-mail, SMS and push."""
+    names: list[int]
+    places: list[int]
 
     def __len__(self) -> int:
         return len(self.hour)
@@ -145,12 +157,14 @@ def shoppers(seed: int, rates: Rates, customers: int, anonymous: int) -> Shopper
         tastes=tastes,
         budgets=luck.beta(2.2, 2.2, count),
         sizes=luck.integers(0, 5, count),
-        activity=luck.gamma(0.8, 1.25, count),
+        activity=luck.gamma(0.3, 1.0, count),
         sensitivity=np.where(put_off, -0.5, moved).tolist(),
         hour=hours.tolist(),
         opens_by_machine=(luck.random(count) < rates.machine_openers).tolist(),
         bounces=bounces.tolist(),
         consents=[(bool(mail), bool(sms), bool(push)) for mail, sms, push in consents.tolist()],
+        names=luck.integers(0, len(_FIRST) * len(_LAST), count).tolist(),
+        places=luck.integers(0, len(_PLACES), count).tolist(),
     )
 
 
@@ -271,43 +285,32 @@ def opening_stock(seed: int, shelf: Range, plan: Plan) -> list[int]:
     return [int(count) for count in np.maximum(1, wanted // 4) + luck]
 
 
-_FIRST = ("Anna", "Ben", "Clara", "David", "Elif", "Finn", "Greta", "Hugo", "Ida", "Jonas", "Kaja", "Levi", "Mila")
-_LAST = ("Adler", "Berg", "Costa", "Dahl", "Ebert", "Frank", "Groen", "Haas", "Ilic", "Jansen", "Keller", "Lang")
-_PLACES = (
-    ("DE", "Berlin", "Europe/Berlin", "de"),
-    ("DE", "Hamburg", "Europe/Berlin", "de"),
-    ("DE", "Munich", "Europe/Berlin", "de"),
-    ("AT", "Vienna", "Europe/Vienna", "de"),
-    ("NL", "Utrecht", "Europe/Amsterdam", "en"),
-    ("IE", "Dublin", "Europe/Dublin", "en"),
-)
-
-
-def place_of(seed: int, who: int) -> tuple[str, str, str, str]:
+def place_of(people: Shoppers, who: int) -> tuple[str, str, str, str]:
     """Country, city, zone and language of a shopper."""
-    return _PLACES[int(draws(seed, "place", who)[0] * len(_PLACES))]
+    return _PLACES[people.places[who]]
 
 
-def name_of(seed: int, who: int) -> tuple[str, str]:
+def name_of(people: Shoppers, who: int) -> tuple[str, str]:
     """First and last name of a shopper."""
-    if who == 0:
-        return "Jana", "Winter"
-    luck = draws(seed, "name", who)
-    return _FIRST[int(luck[0] * len(_FIRST))], _LAST[int(luck[1] * len(_LAST))]
+    return (
+        ("Jana", "Winter")
+        if who == 0
+        else (_FIRST[people.names[who] % len(_FIRST)], _LAST[people.names[who] // len(_FIRST)])
+    )
 
 
-def email_of(seed: int, who: int) -> str:
+def email_of(people: Shoppers, who: int) -> str:
     """The mailbox of a shopper: unique, and in a domain that can receive nothing."""
-    first, last = name_of(seed, who)
+    first, last = name_of(people, who)
     return f"{first}.{last}.{who}@example.org".lower()
 
 
-def traits_of(seed: int, who: int, people: Shoppers) -> Mapping[str, Any]:
+def traits_of(people: Shoppers, who: int) -> Mapping[str, Any]:
     """What the shop's customer register says of a shopper."""
-    first, last = name_of(seed, who)
-    country, city, zone, language = place_of(seed, who)
+    first, last = name_of(people, who)
+    country, city, zone, language = place_of(people, who)
     traits: dict[str, Any] = {
-        "email": email_of(seed, who), "firstName": first, "lastName": last, "language": language, "timezone": zone,
+        "email": email_of(people, who), "firstName": first, "lastName": last, "language": language, "timezone": zone,
         "address": {"country": country, "city": city},
     }  # fmt: skip
     if people.consents[who][1]:

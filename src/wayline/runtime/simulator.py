@@ -32,7 +32,7 @@ from wayline.runtime.shop_rates import (
     is_black_week,
     occasion,
 )
-from wayline.runtime.shop_stories import tell_stories
+from wayline.runtime.shop_stories import FAMILY, tell_stories
 from wayline.runtime.shop_twins import Abandoned, Answer, Handed, Line, Sale, Shopper, Truth, Twins, Worry
 from wayline.runtime.shop_wire import (
     Post,
@@ -40,7 +40,7 @@ from wayline.runtime.shop_wire import (
     Shelf,
     follow_order,
     order_properties,
-    returned_lines,
+    return_share,
     send_ticket,
 )
 from wayline.runtime.shop_world import (
@@ -97,7 +97,7 @@ class Shop:
         self._due: list[list[tuple[int, int, Callable[[int], None]]]] = [[] for _ in range(days * 24)]
         self._due_count = self._next = 0
         self._sku_of = {sku: index for index, sku in enumerate(self._goods.skus)}
-        self._mailboxes = {email_of(seed, who): who for who in range(len(self._people))}
+        self._mailboxes = {email_of(self._people, who): who for who in range(len(self._people))}
         self._plan_tills(customers, days)
         tell_stories(seed, self._people, self._shelf, self._post, self._planted)
 
@@ -125,7 +125,7 @@ class Shop:
             luck = draws(self.seed, "past", who)
             joined = -int((30 + 700 * luck[0]) * DAY)
             session = Session("shop", f"past-{who}", joined, self._ids(self._shopper(who), ""), {})
-            session.identify({**traits_of(self.seed, who, self._people), "createdAt": self._post.iso(joined)})
+            session.identify({**traits_of(self._people, who), "createdAt": self._post.iso(joined)})
             self._grant(session, who, "register")
             for sale in self._past_orders(who):
                 session.second = sale.at
@@ -173,7 +173,7 @@ class Shop:
             return []
         sku = int(luck[2] * len(self._goods.skus))
         second = -int(-math.log(1.0 - luck[3] * 0.98) * 150 * DAY) - DAY
-        return [Sale(f"p{who}", (Line(sku, self._goods.prices[sku]),), second, (), luck)]
+        return [Sale(f"p{who}", (Line(sku, self._goods.prices[sku]),), second, 0.0, luck)]
 
     def _ids(self, shopper: Shopper, device: str) -> dict[str, str]:
         ids = {"userId": shopper.user_id} if shopper.user_id else {}
@@ -183,7 +183,7 @@ class Shop:
 
     def _talks(self, shopper: Shopper) -> tuple[dict[str, str], dict[str, Any]]:
         # How the shop's own systems name a person: by account, else by the browser, and by the mailbox.
-        return self._ids(shopper, ""), {"traits": {"email": email_of(self.seed, shopper.who)}}
+        return self._ids(shopper, ""), {"traits": {"email": email_of(self._people, shopper.who)}}
 
     def _grant(self, session: Session, who: int, method: str) -> None:
         for channel, is_granted in zip(("email", "sms", "push"), self._people.consents[who], strict=True):
@@ -201,7 +201,7 @@ class Shop:
             shopper.known_at = second
         ref = f"signup-{shopper.who}-{int(has_account)}-{second}"
         session = Session("shop", ref, second, self._ids(shopper, device), {})
-        session.identify(traits_of(self.seed, shopper.who, self._people))
+        session.identify(traits_of(self._people, shopper.who))
         if not shopper.email_known:
             self._grant(session, shopper.who, "sign_up" if has_account else "checkout")
         shopper.email_known = True
@@ -220,7 +220,7 @@ class Shop:
         ids = self._ids(shopper, device) if named else {"anonymousId": f"an-{shopper.who:06d}{device}"}
         context = {
             "device": {"type": "desktop" if device in "dy" else "mobile"},
-            "timezone": place_of(self.seed, shopper.who)[2] if named else "Europe/Berlin",
+            "timezone": place_of(self._people, shopper.who)[2] if named else "Europe/Berlin",
             "library": {"name": "analytics-ios" if is_app else "analytics.js"},
         }
         session = Session("app" if is_app else "web", ref, second, ids, context)
@@ -293,7 +293,7 @@ class Shop:
             session.track("Product List Viewed", {"list_id": category, "category": category, "products": listed})
         gap = 15 + int(luck[9] * 60)
         for place, sku in enumerate(wants):
-            if place == 0 or luck[13] < 0.09 * place:
+            if place == 0 or luck[13] < 0.03 * place:
                 session.track("Product Clicked", shelf.shown(sku), after=gap)
             session.track("Product Viewed", shelf.shown(sku), after=gap)
         if luck[10] < 0.03:
@@ -327,6 +327,9 @@ class Shop:
             if luck[12] < 0.4:
                 session.track("Checkout Lingered", {**at_step, "seconds": 90}, after=90)
             session.track("Checkout Exited", at_step, after=30)
+        elif luck[12] < rates.emptied:
+            session.track("Cart Emptied", {"cart_id": left.cart_id}, after=40)
+            return
         left.at = session.second
         shares = {"payment": rates.unaided_payment, "checkout": rates.unaided_checkout, "cart": rates.unaided_cart}
         left.share = shares[left.kind]
@@ -341,7 +344,7 @@ class Shop:
     def _sale(self, order_id: str, lines: tuple[Line, ...], at: int) -> Sale:
         luck = draws(self.seed, "order", order_id)
         day = (self.start + timedelta(seconds=at)).date()
-        return Sale(f"o-{order_id}", lines, at, returned_lines(self.rates, luck, lines, day), luck)
+        return Sale(f"o-{order_id}", lines, at, return_share(self.rates, day), luck)
 
     def _unaided(self, shopper: Shopper, sale: Sale, of: str = "") -> float | None:
         # Shelf and habits follow the unaided world whether or not a message prevents the order in this one.
@@ -377,9 +380,11 @@ class Shop:
             self._post.send(server)
         if shopper.user_id:
             points = Session("shop", f"{sale.order_id}-p", session.second + 60, *talks)
-            points.track("Reward Earned", {"points": int(told["revenue"]), "order_id": sale.order_id})
+            earned = int(told["revenue"])
+            shopper.points += earned
+            points.track("Reward Earned", {"points": earned, "balance": shopper.points, "order_id": sale.order_id})
             self._post.send(points)
-        worry = follow_order(self._post, self._shelf, sale, talks, rates=self.rates, carrier=carrier)
+        worry = follow_order(self._post, self._shelf, sale, talks, rates=self.rates, carrier=carrier, discount=discount)
         shopper.worries = [*shopper.worries[-3:], worry]
         self._at(worry.at, partial(self._worry, shopper, worry))
 
@@ -464,9 +469,10 @@ class Shop:
     def _find(self, handed: Handed) -> int:
         names = handed.identifiers
         who = self._mailboxes.get(names.get("email", ""))
-        handle = names.get("user_id", names.get("anonymous_id", "")).split("-")[-1][:6]
+        # `c-000123` is an account, `an-000123m` a browser of the same person, and the tablet belongs to a family.
+        handle = names.get("user_id", names.get("anonymous_id", "")).split("-")[-1]
         if "user_id" in names or who is None:
-            who = int(handle) if handle.isdigit() else None
+            who = FAMILY[0] if handle == "tablet" else int(handle[:6]) if handle[:6].isdigit() else None
         if who is None or who >= len(self._people):
             raise Broken(
                 f"decision {handed.decision_id} was handed to {dict(names)}, whom the shop does not know; "
@@ -474,12 +480,14 @@ class Shop:
             )
         return who
 
-    def _strength(self, shopper: Shopper, handed: Handed, at: int) -> float:
-        """How much more or less than average this message moves this shopper at this hour."""
+    def _strength(self, shopper: Shopper, handed: Handed, at: int) -> float | None:
+        """How much more or less than average this message moves this shopper at this hour; None if it bounces."""
         rates, people, who = self.rates, self._people, shopper.who
-        if who < SCRIPTED or (handed.channel == "email" and people.bounces[who]):
+        if handed.channel == "email" and people.bounces[who]:
+            return None
+        if who < SCRIPTED:
             return 0.0
-        zone = ZoneInfo(place_of(self.seed, who)[2])
+        zone = ZoneInfo(place_of(self._people, who)[2])
         away = abs((self.start + timedelta(seconds=at)).astimezone(zone).hour - people.hour[who])
         slot = rates.slot_fits if min(away, 24 - away) <= 2 else rates.slot_misses
         taste = 1.0
@@ -502,7 +510,7 @@ class Shop:
             acts.append((at + 4, "Email Bounced", {"bounce_type": "hard"}))
         elif people.opens_by_machine[shopper.who]:
             acts.append((at + 1 + int(luck[8] * 40), "Email Opened", {"automated": True}))
-        if answer.opens and not people.bounces[shopper.who]:
+        if answer.opens:
             # Who clicks has opened just before.
             opened = self._clicked_at(answer) - 30
             acts.append((opened, "Email Opened", {"automated": False}))
