@@ -295,7 +295,8 @@ def _instant(story: Section, zone: str) -> datetime:
     try:
         local = datetime.strptime(story["starts"], "%Y-%m-%d %H:%M").replace(tzinfo=ZoneInfo(zone))
     except ValueError:
-        story.wrong("starts", f"expected a local time such as '2026-11-24 10:00', found {story['starts']!r}.")
+        if story["starts"]:
+            story.wrong("starts", f"expected a day that exists, such as '2026-11-24 10:00', found {story['starts']!r}.")
         return datetime(2026, 11, 24, 9, tzinfo=UTC)
     return local.astimezone(UTC)
 

@@ -67,7 +67,7 @@ def rehearse(files: Mapping[str, str]) -> tuple[Rehearsed, ...]:
     findings = Findings()
     stories = read_stories(files, checked.playbook, findings)
     if findings.problems:
-        raise AuthorError(findings.problems)
+        raise AuthorError(sorted(findings.problems, key=lambda problem: (problem.file, problem.line)))
     return tuple(rehearse_story(story, checked.playbook) for story in stories)
 
 
@@ -149,6 +149,8 @@ class _Stage:
                 self._advance(self.now + beat.duration)
             case Stock():
                 self.available.update(beat.available)
+                # Of two counts of one instant the smaller stands, and the feed may have spoken just now.
+                self.now += _SECOND
                 self._feed(beat.available)
                 self._settle()
             case Ask():
