@@ -58,7 +58,7 @@ class Earnings(Struct, frozen=True):
     absurd_sources: tuple[str, ...] = ()
 
 
-class _Line(Struct):
+class _Line(Struct, gc=False):
     sku: str
     quantity: float
     price: float

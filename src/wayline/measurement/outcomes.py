@@ -147,7 +147,7 @@ class _Follow(Struct, frozen=True):
         return margins[bisect_right(times, at) : len(times) if ends is None else bisect_right(times, ends)]
 
 
-class _First(Struct):
+class _First(Struct, gc=False):
     """The first exposure of one person in one experiment."""
 
     arm: str

@@ -26,7 +26,7 @@ EXAMPLES_MAX = 25
 """Examples kept for each rule, the newest."""
 
 
-class HeldExample(Struct, frozen=True, omit_defaults=True):
+class HeldExample(Struct, frozen=True, omit_defaults=True, gc=False):
     """One message that was not sent: to whom, when, what the rule was and what was found."""
 
     customer_id: str
