@@ -76,7 +76,7 @@ def playbook() -> Playbook:
         current=journeys,
         policy=Policy(zone="Europe/Berlin", quiet_hours=(QuietHours(time(21), time(8)),)),
         schedules=(Schedule(event="newsletter.due", every=timedelta(days=7), at=time(9), starts_on=START.date()),),
-        settings={"margin_share": 0.5, "shop_name": "Fjell & Tarn"},
+        settings={"shop": {"name": "Fjell & Tarn"}, "measurement": {"margin_share": 0.5}},
     )
 
 

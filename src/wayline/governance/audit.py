@@ -77,6 +77,8 @@ _WOULD_CHANGE: Mapping[str, str] = {
 
 _AMOUNTS = frozenset({"price", "revenue", "total", "subtotal", "discount", "value", "refund"})
 
+_SHOWN_MAX = 2  # products named of those a message shows
+
 _CHANNELS = {"email": "e-mail", "sms": "text message", "push": "push message", "onsite": "website"}
 
 
@@ -216,7 +218,9 @@ def described(action: Action) -> str:
     name = f"'{action.content or action.name}'"
     channel = _CHANNELS.get(action.channel, action.channel)
     where = f" in website slot '{action.placement}'" if action.placement else f" by {channel}"
-    shows = f" showing {', '.join(action.shows)}" if action.shows else ""
+    rest = len(action.shows) - _SHOWN_MAX
+    more = f" and {rest} more" if rest > 0 else ""
+    shows = f" showing {', '.join(action.shows[:_SHOWN_MAX])}{more}" if action.shows else ""
     return f"{name}{where}{shows}"
 
 

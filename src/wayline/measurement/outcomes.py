@@ -2,7 +2,8 @@
 
 *Caused.* A person counts once in each experiment, from the first moment a message was sent or, in the control group,
 would have been. What they buy in the window after it is theirs, message or not. The arms then differ only by the
-message, and so does nothing else.
+message, and so does nothing else. What they bought before it is kept beside, and takes out of the comparison what is
+only habit.
 
 *Claimed.* Every order within a few days after a message is that message's, the last one taking all. That is what a
 sending platform shows; it stands beside the caused so that the difference can be seen.
@@ -23,6 +24,7 @@ from wayline.measurement.effects import Effect, NotEnough, difference
 
 __all__ = [
     "CLAIM_WINDOW",
+    "PRE_WINDOW",
     "WINDOW",
     "Caused",
     "Claimed",
@@ -36,6 +38,9 @@ __all__ = [
 
 WINDOW = timedelta(days=7)
 """After exposure, what a person buys counts for the comparison."""
+
+PRE_WINDOW = timedelta(days=90)
+"""Before exposure, what a person bought is the covariate: no message can have touched it."""
 
 CLAIM_WINDOW = timedelta(days=5)
 """After a message, platforms claim what a person buys."""
@@ -140,11 +145,15 @@ class _Follow(Struct, frozen=True):
         """Whether the window of this exposure was still open at the end of the data."""
         return self.until is not None and at + self.window > self.until
 
-    def after(self, customer_id: str, at: datetime) -> list[float]:
-        """Margins of what this person bought after `at` and within the window."""
-        times, margins = self.bought.get(customer_id, ([], []))
+    def around(self, customer_id: str, at: datetime) -> tuple[list[float], float]:
+        """Margins of what this person bought after `at` and within the window; and the sum of those shortly before."""
+        if customer_id not in self.bought:
+            return [], 0.0
+        times, margins = self.bought[customer_id]
         ends = self.until if self.is_open_ended else at + self.window
-        return margins[bisect_right(times, at) : len(times) if ends is None else bisect_right(times, ends)]
+        here = bisect_right(times, at)
+        after = margins[here : len(times) if ends is None else bisect_right(times, ends)]
+        return after, sum(margins[bisect_right(times, at - PRE_WINDOW) : here])
 
 
 class _First(Struct, gc=False):
@@ -189,7 +198,7 @@ def _measured(
     sizes: Mapping[str, int],
     follow: _Follow,
 ) -> Measured:
-    sums = {"control": [0, 0.0, 0.0, 0], "treatment": [0, 0.0, 0.0, 0]}
+    sums = {"control": _Sums(), "treatment": _Sums()}
     contaminated = immature = 0
     for customer_id, first in people.items():
         if first.mixed:
@@ -197,12 +206,12 @@ def _measured(
         elif follow.is_immature(first.at):
             immature += 1
         else:
-            _count(sums[first.arm], follow.after(customer_id, first.at))
+            sums[first.arm].count(*follow.around(customer_id, first.at))
     times = [first.at for first in people.values()]
     return Measured(
         journey=journey,
-        margin={arm: Tally(int(n), total, squares) for arm, (n, total, squares, _) in sums.items()},
-        orders={arm: Tally(int(n), buyers, buyers) for arm, (n, _, _, buyers) in sums.items()},
+        margin={arm: counted.margin() for arm, counted in sums.items()},
+        orders={arm: Tally(counted.n, counted.buyers, counted.buyers) for arm, counted in sums.items()},
         exposures={"control": sizes.get("control", 0), "treatment": sizes.get("treatment", 0)},
         contaminated=contaminated,
         immature=immature,
@@ -211,12 +220,29 @@ def _measured(
     )
 
 
-def _count(sums: list[float], margins: list[float]) -> None:
-    value = sum(margins)
-    sums[0] += 1
-    sums[1] += value
-    sums[2] += value * value
-    sums[3] += bool(margins)
+class _Sums(Struct):
+    """One arm while it is counted."""
+
+    n: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    pre_total: float = 0.0
+    pre_squares: float = 0.0
+    cross: float = 0.0
+    buyers: int = 0
+
+    def count(self, margins: list[float], before: float) -> None:
+        value = sum(margins)
+        self.n += 1
+        self.total += value
+        self.squares += value * value
+        self.pre_total += before
+        self.pre_squares += before * before
+        self.cross += value * before
+        self.buyers += bool(margins)
+
+    def margin(self) -> Tally:
+        return Tally(self.n, self.total, self.squares, self.pre_total, self.pre_squares, self.cross)
 
 
 def claimed(
@@ -251,7 +277,7 @@ def caused(measured: Mapping[str, Measured]) -> Caused | NotEnough:
     counted: list[str] = []
     left_out: list[str] = []
     for journey, arms in measured.items():
-        effect = difference(arms.margin["control"], arms.margin["treatment"])
+        effect = difference(arms.margin["control"], arms.margin["treatment"], adjusted=True)
         if not isinstance(effect, Effect):
             left_out.append(journey)
             continue

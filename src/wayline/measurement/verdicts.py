@@ -113,7 +113,9 @@ def _too_early(case: _Case) -> Finding:
 
 def _how_long(case: _Case, weeks: int | None, even: int | None) -> str:
     held = f"{case.share_control:.0%} in the control group"
-    pace = f"{case.daily:,.0f} people a day" if case.daily >= 1 else f"{case.daily * 7:.1f} people a week"
+    pace = f"{case.daily:,.0f} people a day" if case.daily >= 3 else f"{case.daily * 7:.0f} people a week"
+    if weeks is None and even is not None:
+        return f"At {pace} and {held} it will not be told in ten years; an even split would need about {even} weeks."
     if weeks is None:
         return f"At {pace} and {held} it will not be told in ten years: measure a larger change."
     about = f"About {weeks} more week{'s' if weeks != 1 else ''} at {pace} with {held}"

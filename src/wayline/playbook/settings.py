@@ -212,6 +212,18 @@ SHOP = Record(
         ),
         "server": Field(Table(Anything()), "How this installation serves; read by the runtime.", default={}),
         "collector": Field(Table(Anything()), "Who may send events; read by the runtime.", default={}),
+        "measurement": Field(
+            Record(
+                {
+                    "margin_share": Field(
+                        Number(0, 1), "Share of the full price that is margin, for products without a cost."
+                    ),
+                    "return_cost": Field(Number(0, 1e6), "What handling one returned piece costs, in the currency."),
+                },
+                "what a sale earns",
+            ),
+            "What effects are measured in, beyond the costs of the catalogue.",
+        ),
         "training": Field(Table(Anything()), "When models are trained; read by the runtime.", default={}),
         "retention": Field(Table(Anything()), "How long things are kept; read by the runtime.", default={}),
     },

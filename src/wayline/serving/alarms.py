@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 from statistics import median
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,7 @@ SPIKE = 4
 """A day with this many times the usual number is a spike."""
 
 _SPIKE_MIN = 10
+_BASELINE_DAYS = 7
 
 WATCHED: Mapping[str, tuple[str, str]] = {
     "Consent Withdrawn": ("opt-outs", "See what was sent the day before, and to whom."),
@@ -53,23 +54,28 @@ class Spike(Struct, frozen=True):
     usual: float
 
 
-def spikes(events: Iterable[Event], zone: ZoneInfo) -> list[Spike]:
-    """Days that hold far more of a watched event than the median day; runs of days are told by their worst."""
+def spikes(events: Iterable[Event], zone: ZoneInfo, since: date | None = None) -> list[Spike]:
+    """Days with far more of a watched event than the days before them; the worst of each kind is told.
+
+    `since` is the first day there is anything to compare with: a first mailing bounces more than none did.
+    """
     days: dict[tuple[str, str], Counter[date]] = {}
     for event in events:
         if event.name in WATCHED:
             channel = str(event.properties.get("channel") or "") if event.name == "Consent Withdrawn" else ""
             days.setdefault((event.name, channel), Counter())[event.occurred_at.astimezone(zone).date()] += 1
-    return [spike for (name, channel), counts in days.items() for spike in _spike(name, channel, counts)]
+    return [spike for (name, channel), counts in days.items() for spike in _spike(name, channel, counts, since)]
 
 
-def _spike(name: str, channel: str, counts: Counter[date]) -> Iterator[Spike]:
-    first, last = min(counts), max(counts)
-    # Quiet days count too: a rare event is not usual because it happened on the days it happened.
-    quiet = (last - first).days + 1 - len(counts)
-    usual = median([*counts.values(), *([0] * quiet)])
+def _spike(name: str, channel: str, counts: Counter[date], since: date | None) -> Iterator[Spike]:
     day, count = max(counts.items(), key=lambda row: (row[1], row[0]))
-    if count >= _SPIKE_MIN and count >= SPIKE * max(usual, 1):
+    first = since or min(counts)
+    before = (day - first).days
+    if count < _SPIKE_MIN or before < _BASELINE_DAYS:
+        return
+    # Quiet days count too: a rare event is not usual because it happened on the days it happened.
+    usual = median(counts.get(first + timedelta(days=number), 0) for number in range(before))
+    if count >= SPIKE * max(usual, 1):
         yield Spike(name, channel, day, count, usual)
 
 
@@ -149,7 +155,7 @@ def _of_events(state: State, log: Log) -> Iterator[Alarm]:
         (source, _, place), count = codes.most_common(1)[0]
         example = next(row for row in newest if (row.source, row.field) == (source, place))
         often = f"most often ({count} of the newest {len(newest)}) from '{source}'"
-        text = f"{_many(rejected, 'event')} rejected, {often}: {example.reason}"
+        text = f"{_many(rejected, 'event')} rejected, {often}: '{example.name}', {example.field}: {example.reason}."
         yield Alarm("Rejected data", text, "rejected", 70)
     aside = state.set_asides()
     if aside:

@@ -76,7 +76,9 @@ def _recurring(playbook: Playbook) -> frozenset[str]:
 
 
 def _findings(arms: Mapping[str, Measured], playbook: Playbook) -> dict[str, Finding]:
-    effects = {name: difference(one.margin["control"], one.margin["treatment"]) for name, one in arms.items()}
+    effects = {
+        name: difference(one.margin["control"], one.margin["treatment"], adjusted=True) for name, one in arms.items()
+    }
     found = {}
     for name, one in arms.items():
         daily, share = _pace(one)
@@ -89,6 +91,11 @@ def _findings(arms: Mapping[str, Measured], playbook: Playbook) -> dict[str, Fin
             ratio=_ratio(one, playbook.current.get(name)),
         )
     return found
+
+
+def _effect(arms: Measured) -> Effect | NotEnough:
+    """Margin a person, treatment less control, with what they used to buy taken out."""
+    return difference(arms.margin["control"], arms.margin["treatment"], adjusted=True)
 
 
 def _pace(arms: Measured) -> tuple[float, float]:
@@ -137,7 +144,7 @@ def _standing(exposures: Sequence[Exposure], orders: Sequence[Order], until: dat
     if not exposures:
         return ""
     arms = measure(exposures, orders, until=until, recurring=[HOLDOUT])[HOLDOUT]
-    effect = difference(arms.margin["control"], arms.margin["treatment"])
+    effect = _effect(arms)
     if isinstance(effect, NotEnough):
         return f"The standing control group of all marketing cannot tell yet: {effect.reason}."
     seen = always_valid(effect)
@@ -161,7 +168,7 @@ def journey_lines(measured: Outcome, counts: Counts, playbook: Playbook) -> tupl
 def _line(name: str, measured: Outcome, count: JourneyCount, journey: Journey | None) -> JourneyLine:
     arms, claims = measured.arms.get(name), measured.claims.get(name)
     word, sentence, weeks = _words(name, measured, count, journey)
-    effect = None if arms is None else difference(arms.margin["control"], arms.margin["treatment"])
+    effect = None if arms is None else _effect(arms)
     seen = always_valid(effect) if isinstance(effect, Effect) else None
     people = {arm: 0 if arms is None else arms.people(arm) for arm in ("control", "treatment")}
     return JourneyLine(

@@ -32,6 +32,7 @@ _MARKS: Mapping[str, tuple[str, str]] = {
     "held": ("✕", "yellow"),
     "unclear": ("?", "red"),
     "pending": ("…", "dim"),
+    "idle": ("·", "dim"),
     "event": ("·", "dim"),
 }
 

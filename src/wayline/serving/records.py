@@ -72,6 +72,7 @@ class Telling(Struct):
     shown: set[str] = field(default_factory=set)
     best: int = 0
     decision_id: str = ""
+    at: datetime | None = None
 
     @property
     def worth(self) -> int:
@@ -102,6 +103,7 @@ class Counts(Struct):
     """SKU to messages that wait for it to be in stock."""
     stories: dict[str, Telling] = field(default_factory=dict)
     """Customer to what there is to tell of them."""
+    first_at: datetime | None = None
     last_at: datetime | None = None
 
 
@@ -149,6 +151,8 @@ def _survivors(state: State) -> Callable[[str], str]:
 
 
 def _advance(counts: Counts, at: datetime) -> None:
+    if counts.first_at is None or at < counts.first_at:
+        counts.first_at = at
     if counts.last_at is None or at > counts.last_at:
         counts.last_at = at
 
@@ -318,7 +322,7 @@ def _note_story(counts: Counts, decision: Decision, survivor: Callable[[str], st
         known = counts.stories[person] = Telling()
     known.shown |= shown
     if telling > known.best:
-        known.best, known.decision_id = telling, decision.decision_id
+        known.best, known.decision_id, known.at = telling, decision.decision_id, decision.decided_at
 
 
 def _telling(shown: set[str]) -> int:

@@ -7,7 +7,7 @@ simulator's truth, where there is one, comes last and is labelled.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from wayline.measurement.earnings import ORDER_EVENTS, Basis, Earnings, Terms, e
 from wayline.measurement.effects import NotEnough
 from wayline.measurement.outcomes import CLAIM_WINDOW, WINDOW
 from wayline.measurement.verdicts import money, signed_money
+from wayline.observation.money import EXPONENTS, minor
 from wayline.serving.alarms import WATCHED, Alarm, Spike, alarms, spikes
 from wayline.serving.findings import JourneyLine, Outcome, journey_lines, outcome
 from wayline.serving.records import Counts, HeldRule, count_records
@@ -34,6 +35,7 @@ __all__ = ["Money", "Report", "ToldTruth", "Truth", "build", "print_report", "to
 
 _BATCH = 5000
 _STORY_LINES_MAX = 14
+_ORDERED = 5
 
 
 class Truth(Struct, frozen=True):
@@ -106,28 +108,29 @@ def build(
 ) -> Report:
     """The report on everything recorded. `now` is where the data ends; `story` names whose story to tell."""
     counts = count_records(state, playbook)
-    read = _read(state, log, playbook)
+    read = _read(state, log, playbook, counts.first_at)
     ends_at = now or max((at for at in (counts.last_at, read.last_at) if at is not None), default=None)
+    starts_at = min((at for at in (counts.first_at, read.first_at) if at is not None), default=None)
     measured = outcome(counts, read.earned.orders, playbook, ends_at)
     needs = alarms(counts, measured.findings, read.earned, read.spikes, (state, log))
     lines = journey_lines(measured, counts, playbook)
     truths = tuple(truth)
     return Report(
-        shop=shop or str(playbook.settings.get("shop_name") or "The shop"),
+        shop=shop or str((playbook.settings.get("shop") or {}).get("name") or "The shop"),
         currency=playbook.currency,
-        starts_at=read.first_at,
+        starts_at=starts_at,
         ends_at=ends_at,
-        period=_period(read.first_at, ends_at, playbook),
+        period=_period(starts_at, ends_at, playbook),
         money=_money(measured, read.earned, playbook.currency),
         counts=_numbers(state, log, counts, read.earned),
         channels=dict(counts.channels.most_common()),
         held=tuple(sorted(counts.rules.values(), key=lambda rule: (-rule.count, rule.rule))),
         journeys=lines,
-        story=_story(state, log, playbook, counts, story),
+        story=_story(state, log, playbook, story or _teller(counts, read.earned)),
         needs=tuple(needs[:3]),
         more_needs=tuple(needs[3:]),
         assumptions=_assumptions(measured, read.earned),
-        truth=tuple(_told(one, lines, playbook.currency) for one in truths),
+        truth=tuple(_told(one, lines, playbook.currency) for one in truths if one.journey in measured.arms),
         truth_sentence=_truth_sentence(truths, measured, playbook.currency),
     )
 
@@ -156,36 +159,39 @@ class _Read(Struct):
     last_at: datetime | None
 
 
-def _read(state: State, log: Log, playbook: Playbook) -> _Read:
+def _read(state: State, log: Log, playbook: Playbook, since: datetime | None) -> _Read:
     """Only the named events are read: orders and what is watched, a few in a hundred of the log."""
     watched: list[Event] = []
-    first = next(iter(log.read(0, 1)), None)
-    seen: list[datetime] = [] if first is None else [first.occurred_at]
+    live: list[datetime] = []
 
     def rows() -> Iterator[tuple[str, Event]]:
         events = log.named(tuple(dict.fromkeys((*ORDER_EVENTS, *WATCHED))))
         while batch := list(islice(events, _BATCH)):
-            watched.extend(event for event in batch if event.name in WATCHED)
-            times = [event.occurred_at for event in batch]
-            seen.extend((min(times), max(times)))
+            watched.extend(event for event in batch if event.name in WATCHED and event.fires)
+            # Imported history is what people did before; the report's own time begins with what fires.
+            times = [event.occurred_at for event in batch if event.fires]
+            live.extend((min(times), max(times)) if times else ())
             told = [event for event in batch if event.name in ORDER_EVENTS]
             owners = state.resolve(sorted({one for event in told for one in event.identifiers}))
             yield from ((owner_of(event, owners), event) for event in told)
 
     earned = earnings(rows(), _terms(state, playbook))
-    found = spikes(watched, zone_for(playbook))
-    return _Read(earned, found, min(seen, default=None), max(seen, default=None))
+    first, last = min(live, default=None), max(live, default=None)
+    zone = zone_for(playbook)
+    starts = [at.astimezone(zone).date() for at in (since, first) if at is not None]
+    return _Read(earned, spikes(watched, zone, min(starts, default=None)), first, last)
 
 
 def _terms(state: State, playbook: Playbook) -> Terms:
     """What the shop knows of its costs: the catalogue's, else what the setup declares."""
     products = list(state.products())
-    share = playbook.settings.get("margin_share")
+    declared = playbook.settings.get("measurement") or {}
+    share = declared.get("margin_share")
     return Terms(
         costs={one.sku: one.cost for one in products if one.cost is not None},
         prices={one.sku: one.price for one in products if one.price is not None},
         margin_share=float(share) if isinstance(share, int | float) else None,
-        return_cost=int(playbook.settings.get("return_cost") or 0),
+        return_cost=minor(declared.get("return_cost") or 0, EXPONENTS.get(playbook.currency, 2)),
     )
 
 
@@ -248,7 +254,7 @@ def _assumptions(measured: Outcome, earned: Earnings) -> tuple[str, ...]:
         "count.",
     ]
     if earned.basis == "revenue":
-        lines.append("Amounts are revenue: neither costs by product nor `margin_share` are in the setup.")
+        lines.append("Amounts are revenue: the catalogue has no costs, and the setup no `measurement.margin_share`.")
     mixed = sum(one.contaminated for one in measured.arms.values())
     if mixed:
         lines.append(f"{mixed} people were seen in both groups after a merge, and count in neither.")
@@ -260,18 +266,32 @@ def _assumptions(measured: Outcome, earned: Earnings) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _story(state: State, log: Log, playbook: Playbook, counts: Counts, wanted: str | None) -> Story | None:
-    """The days around the decision that shows most, of the person who was asked for or has most to tell."""
-    customer_id = wanted or max(counts.stories, key=lambda one: (counts.stories[one].worth, one), default=None)
+def _teller(counts: Counts, earned: Earnings) -> str | None:
+    """Whose story shows most: refusals and fallbacks of several kinds, and an order at the end."""
+    bought: dict[str, datetime] = {}
+    for order in earned.orders:
+        bought[order.customer_id] = max(order.occurred_at, bought.get(order.customer_id, order.occurred_at))
+
+    def worth(customer_id: str) -> tuple[int, str]:
+        told = counts.stories[customer_id]
+        last = bought.get(customer_id)
+        ends_well = last is not None and told.at is not None and timedelta(0) < last - told.at < WINDOW
+        return told.worth + (_ORDERED if ends_well else 0), customer_id
+
+    return max(counts.stories, key=worth, default=None)
+
+
+def _story(state: State, log: Log, playbook: Playbook, customer_id: str | None) -> Story | None:
+    """The days of that person around the decision that shows most, in few lines."""
     whole = timeline(state, log, playbook, customer_id) if customer_id else None
     if whole is None:
         return None
-    told = counts.stories.get(whole.customer_id)
-    shows_most = told.decision_id if told else None
-    middle = next((at for at, line in enumerate(whole.lines) if line.decision_id == shows_most), len(whole.lines) // 2)
-    start = max(0, min(middle - _STORY_LINES_MAX // 2, len(whole.lines) - _STORY_LINES_MAX))
-    lines = whole.lines[start : start + _STORY_LINES_MAX]
-    return replace(whole, lines=lines, more=len(lines) < len(whole.lines))
+    lines = tuple(line for line in whole.lines if line.mark != "idle")
+    weights = [len(line.details) + 20 * (line.mark == "sent") for line in lines]
+    middle = max(range(len(lines)), key=lambda at: sum(weights[max(0, at - 5) : at + 6]), default=0)
+    start = max(0, min(middle - _STORY_LINES_MAX // 2, len(lines) - _STORY_LINES_MAX))
+    kept = lines[start : start + _STORY_LINES_MAX]
+    return replace(whole, lines=kept, more=len(kept) < len(whole.lines))
 
 
 # ------------------------------------------------------------------ the simulator's truth

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wayline.domain import Action, Customer, Decision, Event, Identifier, Playbook
+from wayline.domain import Action, Customer, Decision, Event, Identifier, Playbook, Verdict
 from wayline.governance.audit import (
     described,
     explain,
@@ -37,7 +37,7 @@ _DECISIONS_MAX = 500
 
 _VISIT_GAP = timedelta(minutes=30)
 
-Mark: TypeAlias = Literal["event", "order", "sent", "shown", "control", "held", "unclear", "pending"]
+Mark: TypeAlias = Literal["event", "order", "sent", "shown", "control", "held", "idle", "unclear", "pending"]
 
 _KINDS = ("user_id", "email", "phone", "push_token", "device_id", "anonymous_id")
 _STRENGTH = {kind: place for place, kind in enumerate(_KINDS)}
@@ -265,7 +265,10 @@ def _decision_lines(
 def _outcome(decision: Decision, delivery: Delivery | None, zone: ZoneInfo) -> tuple[Mark, str, datetime]:
     action = decision.action
     if action is None:
-        return "held", _held(decision, zone), decision.decided_at
+        refused = [verdict for verdict in decision.considered if verdict.gate != "placement"]
+        if not refused:
+            return "idle", "Waiting for the website to ask", decision.decided_at
+        return "held", _held(refused, zone), decision.decided_at
     if decision.lane == "onsite":
         shown = decision.delivers
         verb = "Showed" if shown else "Control group: would have shown"
@@ -303,10 +306,8 @@ def _instead_of(decision: Decision, action: Action) -> str:
     return ""
 
 
-def _held(decision: Decision, zone: ZoneInfo) -> str:
-    refused = [verdict for verdict in decision.considered if verdict.refusal is not None]
-    if not refused:
-        return "Waiting: nothing could be sent"
+def _held(considered: Sequence[Verdict], zone: ZoneInfo) -> str:
+    refused = [verdict for verdict in considered if verdict.refusal is not None]
     first = refused[0]
     assert first.refusal is not None
     more = len(refused) - 1

@@ -106,6 +106,28 @@ def test_caused_covers_the_truth_in_most_worlds() -> None:
     assert 180 <= covered <= 199
 
 
+def test_what_was_bought_before_exposure_is_the_covariate_and_nothing_else_is() -> None:
+    orders = [bought("a", -100, 7), bought("a", -30, 500), bought("a", -1, 250), bought("a", 2, 1000)]
+    margin = measure([exposed("a")], orders)["cart"].margin["treatment"]
+    assert margin == Tally(1, 1000, 1_000_000, 750, 562_500, 750_000)
+
+
+def test_habit_is_taken_out_of_what_was_caused() -> None:
+    rng = random.Random(3)
+    exposures, orders = [], []
+    for n in range(3000):
+        exposures.append(exposed(f"p{n}", "control" if n % 2 else "treatment"))
+        habit = rng.expovariate(1 / 3000)
+        orders += [bought(f"p{n}", -20, habit), bought(f"p{n}", 1, habit + rng.gauss(0, 300))]
+    adjusted, blind = (
+        caused(measure(exposures, orders)),
+        caused(measure(exposures, [o for o in orders if o.occurred_at > T])),
+    )
+    assert isinstance(adjusted, Caused) and isinstance(blind, Caused)
+    assert adjusted.high - adjusted.low < 0.3 * (blind.high - blind.low)
+    assert adjusted.low < 0 < adjusted.high
+
+
 def test_caused_of_nobody_says_so() -> None:
     answer = caused(measure([exposed("a")], []))
     assert isinstance(answer, NotEnough) and "no journey has people in both groups" in answer.reason

@@ -22,16 +22,21 @@ def found(counts: list[int]) -> list[tuple[int, float]]:
 
 
 def test_a_day_far_above_the_usual_is_a_spike() -> None:
-    assert found([3, 2, 4, 3, 30, 3]) == [(30, 3)]
+    assert found([3, 2, 4, 3, 3, 2, 5, 30, 3]) == [(30, 3)]
 
 
 def test_quiet_days_count_as_usual() -> None:
-    assert found([12, 0, 0, 0, 0, 1]) == [(12, 0)]
+    assert found([1, 0, 0, 0, 0, 0, 0, 0, 12]) == [(12, 0)]
+
+
+def test_the_first_days_have_nothing_to_be_compared_with() -> None:
+    assert found([40, 0, 0, 1]) == []
+    assert found([1, 1, 1, 40]) == []
 
 
 def test_busy_days_alike_and_small_numbers_are_no_spike() -> None:
-    assert found([30, 28, 33, 60]) == []
-    assert found([0, 0, 8, 0]) == []
+    assert found([30, 28, 33, 25, 31, 28, 30, 60]) == []
+    assert found([0, 0, 0, 0, 0, 0, 0, 0, 8, 0]) == []
 
 
 def test_what_is_not_watched_is_no_alarm() -> None:

@@ -190,6 +190,22 @@ def _changed(decision, **changes):
     return replace(decision, **changes)
 
 
+def test_handling_of_returns_is_declared_in_the_currency_and_counted() -> None:
+    shop = empty()
+    shop.playbook = _changed(shop.playbook, settings={"measurement": {"margin_share": 0.5, "return_cost": 3.0}})
+    who = Identifier("user_id", "u")
+    know(shop, "c", who)
+    decision = next(
+        d for n in range(99) if (d := chosen("c", "cart-recovery", START + timedelta(days=n))).delivers
+    )  # fmt: skip
+    decided(shop, decision, "sent")
+    lines = [{"sku": "J1", "price": 1000, "quantity": 2}]
+    at = decision.decided_at + timedelta(hours=3)
+    happened(shop, who, "Order Completed", at, order_id="o", revenue=2000, products=lines)
+    happened(shop, who, "Return Received", at, order_id="o", return_id="r", products=[{**lines[0], "quantity": 1}])
+    assert build(shop.state, shop.log, shop.playbook).money.claimed == 500 - 300
+
+
 def test_without_costs_the_money_is_revenue_and_says_so() -> None:
     shop = empty()
     shop.playbook = _changed(shop.playbook, settings={})
@@ -199,6 +215,6 @@ def test_without_costs_the_money_is_revenue_and_says_so() -> None:
     happened(shop, who, "Order Completed", START, order_id="o", revenue=1000, products=lines)
     report = build(shop.state, shop.log, shop.playbook)
     assert report.money.basis == "revenue"
-    assert any("neither costs by product nor `margin_share`" in line for line in report.assumptions)
+    assert any("no `measurement.margin_share`" in line for line in report.assumptions)
     shop.state.commit(Batch(products=[Product("J1", cost=400)]))
     assert build(shop.state, shop.log, shop.playbook).money.basis == "margin"
