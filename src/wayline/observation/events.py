@@ -10,7 +10,7 @@ received_at - (sent_at - timestamp)`. Historical imports survive that; a future 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, Literal, cast
@@ -22,7 +22,16 @@ from wayline.domain import Event, Identifier
 from wayline.errors import Rejected, did_you_mean
 from wayline.observation.money import EXPONENTS
 from wayline.observation.properties import GONE, Reading, read_context, read_instant, read_properties, read_traits
-from wayline.observation.vocabulary import ALIASES, KINDS, LIMITS, PERSONLESS, SHAPES, VOCABULARY
+from wayline.observation.vocabulary import (
+    ALIASES,
+    DEVICES,
+    KINDS,
+    LIMITS,
+    PERSONLESS,
+    SECRET_ONLY,
+    SHAPES,
+    VOCABULARY,
+)
 
 __all__ = [
     "UNVERIFIED", "VOCABULARY",
@@ -33,6 +42,7 @@ __all__ = [
 UNVERIFIED: Final = "unverified"
 """The note on an event that came by a public key without a signed identity token."""
 
+_ADDRESSES: Final = frozenset({"email", "phone", "push_token"})
 _FUTURE_MAX: Final = timedelta(minutes=5)
 _ANCIENT: Final = datetime(1990, 1, 1, tzinfo=UTC)
 _CONTAINED_CHARACTERS_MIN: Final = 8  # a shorter identifier occurs inside other texts by chance
@@ -51,16 +61,22 @@ class Parsed(Struct, frozen=True):
         """What the vault is given, by subject: an address lives under its own hash, the rest under the strongest.
 
         So whoever claims another's `userId` writes beside that person's address and never over it: the address of a
-        customer is read under the e-mail identifier that resolution has linked to them.
+        customer is read under the identifier that resolution has linked to them. What a public key says of a person
+        lives under the device that said it.
         """
         rest = dict(self.personal)
         parts: dict[str, dict[str, Any]] = {}
         for identifier in self.event.identifiers:
-            if identifier.kind in ("email", "phone", "push_token") and identifier.kind in rest:
+            if identifier.kind in _ADDRESSES and identifier.kind in rest:
                 parts[f"{identifier.kind}:{identifier.value}"] = {identifier.kind: rest.pop(identifier.kind)}
-        if rest and self.subject:
-            parts[self.subject] = {**parts.get(self.subject, {}), **rest}
+        home = self.subject if UNVERIFIED not in self.event.notes else _device(self.event.identifiers)
+        if rest and home:
+            parts[home] = {**parts.get(home, {}), **rest}
         return parts
+
+
+def _device(identifiers: Sequence[Identifier]) -> str:
+    return next((f"{each.kind}:{each.value}" for each in identifiers if each.kind in DEVICES), "")
 
 
 def parse(
@@ -114,6 +130,8 @@ def parse(
         notes=tuple(reading.notes),
         fires=fires,
     )
+    if not trusted and reading.personal and not _device(identifiers):
+        event = msgspec.structs.replace(event, notes=(*event.notes, "unverified: personal values are kept nowhere"))
     subject = f"{identifiers[0].kind}:{identifiers[0].value}" if identifiers else ""
     return Parsed(event, subject, reading.personal)
 
@@ -189,12 +207,11 @@ def _name(raw: Mapping[str, Any], kind: str, reading: Reading, *, trusted: bool)
     name = raw.get("event")
     if type(name) is not str or not name.strip():
         raise Rejected("no_name", "event", f"expected a name such as 'Product Viewed', got {name!r:.60}")
-    if name in VOCABULARY:
-        # A grant is proof we may have to show: what anyone's browser can say is kept as a claim, and has no effect.
-        return "Consent Claimed" if name == "Consent Granted" and not trusted else name
     if name in ALIASES:
         reading.notes.append(f"alias: {name}")
-        return ALIASES[name]
+        name = ALIASES[name]
+    if name in VOCABULARY:
+        return name if trusted else _public_name(name)
     if len(name) > LIMITS["name_characters_max"]:
         raise Rejected(
             "too_long", "event", f"a name of {len(name)} characters, at most {LIMITS['name_characters_max']}"
@@ -202,6 +219,13 @@ def _name(raw: Mapping[str, Any], kind: str, reading: Reading, *, trusted: bool)
     if "@" in name or any(handle in name for handle in reading.handles if len(handle) >= _CONTAINED_CHARACTERS_MIN):
         raise Rejected("personal_name", "event", "an event's name may not hold an identifier; send it as a property")
     return name.strip()
+
+
+def _public_name(name: str) -> str:
+    if name in SECRET_ONLY:
+        raise Rejected("needs_secret_key", "event", f"a public key may not tell {name!r}; send it from a server")
+    # A grant is proof we may have to show: what anyone's browser can say is kept as a claim, and has no effect.
+    return "Consent Claimed" if name == "Consent Granted" else name
 
 
 def _event_id(raw: Mapping[str, Any], source: str, received_at: datetime, place: int, reading: Reading) -> str:

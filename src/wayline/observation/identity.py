@@ -45,17 +45,13 @@ from msgspec import Struct
 from wayline.domain import Event, Identifier, Link, Merge
 from wayline.errors import Broken
 from wayline.observation.events import UNVERIFIED
+from wayline.observation.vocabulary import DEVICES
 
 __all__ = [
-    "CONFIDENCE", "DEVICES",
+    "CONFIDENCE",
     "Directory", "Evidence", "Limits", "Resolution",
-    "customer_id_of", "handles", "is_known", "is_shared", "resolve",
+    "customer_id_of", "handles", "is_known", "is_shared", "resolve", "weakest_first",
 ]  # fmt: skip
-
-DEVICES: Final = frozenset(
-    {"anonymous_id", "device_id", "push_token", "advertising_id", "ga_client_id", "cross_domain_id"}
-)
-"""Kinds that name a device or browser: they can change hands."""
 
 CONFIDENCE: Final[Mapping[str, tuple[float, float]]] = {
     "user_id": (1.0, 0.9),
@@ -110,6 +106,9 @@ class Resolution(Struct, frozen=True, kw_only=True):
     """Whom an event belongs to, and what was learnt by it."""
 
     customer_id: str
+    identifiers: tuple[Identifier, ...] = ()
+    """Those of the event that are this customer's. What a guard refused is not remembered as theirs: else a forged
+    address would be written to."""
     links: tuple[Link, ...] = ()
     merges: tuple[Merge, ...] = ()
     match_confidence: float
@@ -133,6 +132,11 @@ def is_known(customer_id: str) -> bool:
 def is_shared(customer_id: str) -> bool:
     """Whether an identifier that resolves to this belongs to nobody, being a shared device's."""
     return customer_id.startswith(_SHARED)
+
+
+def weakest_first(identifiers: Iterable[Identifier]) -> list[Identifier]:
+    """Devices first and the user id last, each kind in the order given: what is read last counts most."""
+    return sorted(identifiers, key=lambda each: (each.kind not in DEVICES, -_RANKS[_LETTERS.get(each.kind, "a-")]))
 
 
 def handles(event: Event) -> tuple[Identifier, ...]:
@@ -165,6 +169,7 @@ class _Joining:
         self.evidence = evidence
         self.limits = limits
         self.is_verified = UNVERIFIED not in event.notes
+        self.joined: list[Identifier] = []
         self.owners: list[str] = []
         self.free: list[Identifier] = []
         self.moved: list[Identifier] = []
@@ -191,6 +196,7 @@ class _Joining:
                 self.free.append(identifier)
             else:
                 self.owners.append(owner)
+        self.joined.append(identifier)
         self._trust(self._evidence_of(identifier, owner))
 
     def resolution(self) -> Resolution:
@@ -201,9 +207,13 @@ class _Joining:
         self._refuse_alias(customer_id)
         losers = [owner for owner in self.owners if owner != customer_id]
         links = [self._link(identifier, customer_id) for identifier in self.free]
-        links += [self._changed_hands(identifier, customer_id) for identifier in self.moved]
+        for identifier in self.moved:
+            links.append(self._changed_hands(identifier, customer_id))
+            if links[-1].customer_id == customer_id:
+                self.joined.append(identifier)
         return Resolution(
             customer_id=customer_id,
+            identifiers=tuple(each for each in self.event.identifiers if each in self.joined),
             links=tuple(links),
             merges=tuple(self._merge(loser, customer_id) for loser in losers),
             match_confidence=self.confidence,

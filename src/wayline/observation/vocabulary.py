@@ -14,9 +14,9 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 __all__ = [
-    "ALIASES", "CONTEXT_DROPPED", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "GROUPS", "KINDS", "LIMITS", "NOTES",
-    "PERSONAL_NAMES", "PERSONAL_TRAITS", "PERSONLESS", "REJECTIONS", "SHAPES", "SHAPE_MEANINGS", "TRAIT_NAMES",
-    "VOCABULARY",
+    "ALIASES", "CONTEXT_DROPPED", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "DEVICES", "GROUPS", "KINDS", "LIMITS", "NOTES",
+    "PERSONAL_NAMES", "PERSONAL_TRAITS", "PERSONLESS", "REJECTIONS", "SECRET_ONLY", "SHAPES", "SHAPE_MEANINGS",
+    "TRAIT_NAMES", "VOCABULARY",
     "Group", "Shape",
     "reference",
 ]  # fmt: skip
@@ -59,6 +59,20 @@ KINDS: Final = MappingProxyType(
 PERSONLESS: Final = frozenset({"Inventory Changed", "Price Changed"})
 """Events about the shelf: they need no identifier of a person."""
 
+SECRET_ONLY: Final = frozenset(
+    {"Email Bounced", "Email Delivered", "Email Marked as Spam", "Inventory Changed", "Order Cancelled",
+     "Order Delayed", "Order Delivered", "Order Refunded", "Order Shipped", "Pickup Completed", "Pickup Ready",
+     "Price Changed", "Return Received", "Reward Earned", "Reward Expiring", "Store Purchase", "Ticket Closed",
+     "Tier Changed"}
+)  # fmt: skip
+"""Events a browser has no business to tell: they close a mailbox, move the shelf, or have us write to a customer about
+an order, with a link out of the event. A public key that sends one is refused."""
+
+DEVICES: Final = frozenset(
+    {"anonymous_id", "device_id", "push_token", "advertising_id", "ga_client_id", "cross_domain_id"}
+)
+"""Kinds of identifiers that name a device or browser: they can change hands."""
+
 ALIASES: Final = MappingProxyType(
     {
         "Checkout Started Webhook": "Checkout Started",
@@ -97,6 +111,7 @@ REJECTIONS: Final = MappingProxyType(
         "not_an_object": "the message is no JSON object",
         "not_finite": "NaN or infinity",
         "not_json": "a value JSON has not, or an integer of more than 64 bits",
+        "needs_secret_key": "a public key told what acts on a customer, a mailbox or the shelf",
         "nul_character": "the character U+0000",
         "oversize": "more bytes than `bytes_max`",
         "personal_name": "an event's name that holds an identifier",
@@ -120,6 +135,7 @@ NOTES: Final = MappingProxyType(
         "occurred_at clamped: ...": "it lay more than five minutes in the future, and is when we received it",
         "occurred_at is received_at": "the sender did not say when it happened",
         "revenue from ...": "what the revenue was taken or worked out from: `revenue`, `total`, `lines`",
+        "unverified: ...": "personal values by a public key without a device are kept nowhere",
         "unverified": "it came by a public key without a signed identity: what it says of a person is a claim",
     }
 )
@@ -353,6 +369,11 @@ def _names_page() -> list[str]:
     )
     return [
         *_table("Aliases", "accepted", "stored as", {f"`{theirs}`": f"`{ours}`" for theirs, ours in ALIASES.items()}),
+        "## Only by a secret key",
+        "",
+        f"A public key may tell every event but these: {_named(SECRET_ONLY)}.",
+        "Its `Consent Granted` is kept as `Consent Claimed`, which has no effect; its `Consent Withdrawn` counts.",
+        "",
         *_table("Limits of one event", "limit", "value", LIMITS),
         *_table("Why an event is rejected", "code", "what was wrong", REJECTIONS),
         *_table("What an event's notes say", "note", "meaning", NOTES),

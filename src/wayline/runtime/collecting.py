@@ -80,8 +80,8 @@ class Collector:
                 rejected.append(_rejection(item, verdict, request.source, request.received_at))
                 continue
             events.append(verdict.event)
-            if verdict.personal:
-                personal.setdefault(verdict.subject, {}).update(verdict.personal)
+            for subject, values in verdict.sealed.items() if verdict.personal else ():
+                personal.setdefault(subject, {}).update(values)
 
 
 def _rejection(item: Any, why: Rejected, source: str, received_at: datetime) -> Rejection:

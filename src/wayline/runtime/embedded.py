@@ -65,7 +65,7 @@ _TELLING = frozenset(
 )
 
 _WHOSE = msgspec.msgpack.Encoder()
-_WHOSE_DECODER = msgspec.msgpack.Decoder(tuple[int, tuple[tuple[int, str], ...]])
+_WHOSE_DECODER = msgspec.msgpack.Decoder(tuple[int, tuple[tuple[int, str, tuple[int, ...]], ...]])
 
 
 class Limits(Struct, frozen=True):
@@ -359,11 +359,12 @@ class Embedded:
         world = self.world(now, events[-1].position)
         wave: dict[str, tuple[Customer, Stimulus]] = {}
         aside = 0
-        whose: list[str] = []
+        whose: list[tuple[int, str, tuple[int, ...]]] = []
         for event in events:
             tells = event.name in _TELLING
             found = self.people.whose(event) if event.identifiers else None
-            whose.append(found.customer_id if found else "")
+            event, note = _as_theirs(event, found)
+            whose.append(note)
             # Whoever is in the wave already, or sees the shelf or themselves changed, waits for the wave to be taken.
             if wave and (tells or (found is not None and (found.merges or found.customer_id in wave))):
                 aside += self._take_wave(tuple(wave.values()), world, batch)
@@ -373,7 +374,7 @@ class Embedded:
             if found is not None:
                 wave[found.customer_id] = (self._recognised(found, batch), event)
         aside += self._take_wave(tuple(wave.values()), world, batch)
-        batch.notes.update(self._whose_note(events, whose))
+        batch.notes.update(self._whose_note(whose))
         self.commit(batch)
         self.people.committed()
         self.position = events[-1].position
@@ -400,9 +401,9 @@ class Embedded:
             batch.standings[customer.customer_id] = customer.standing
         return customer
 
-    def _whose_note(self, events: Sequence[Event], whose: Sequence[str]) -> dict[str, bytes]:
+    def _whose_note(self, whose: Sequence[tuple[int, str, tuple[int, ...]]]) -> dict[str, bytes]:
         """Who each event was about when it was folded, until the next checkpoint: devices change hands later."""
-        note = _WHOSE.encode((events[0].position, tuple(zip((e.position for e in events), whose, strict=True))))
+        note = _WHOSE.encode((whose[0][0], whose))
         self._notes_count += 1
         return {f"whose:{self._notes_count}": note}
 
@@ -487,21 +488,40 @@ class Embedded:
                 raise Broken(f"events {floor + 1} to {self.position} were folded and nothing says whose they were")
             _, whose = _WHOSE_DECODER.decode(note)
             if whose[-1][0] > floor:
-                self._refold(floor, dict(whose))
+                self._refold(floor, {position: (owner, left_out) for position, owner, left_out in whose})
                 floor = whose[-1][0]
         self._spent = dict(self.state.spent())
         self._today = ""
 
-    def _refold(self, floor: int, whose: Mapping[int, str]) -> None:
+    def _refold(self, floor: int, whose: Mapping[int, tuple[str, tuple[int, ...]]]) -> None:
         events = self.log.read(floor, max(whose) - floor)
-        survivors = {one: self.state.survivor(one) for one in set(whose.values()) if one}
+        survivors = {one: self.state.survivor(one) for one, _ in set(whose.values()) if one}
         self._load(survivors.values())
         for event in events:
-            customer_id = survivors.get(whose.get(event.position, ""))
+            owner, left_out = whose.get(event.position, ("", ()))
+            customer_id = survivors.get(owner)
             if customer_id is None:
                 continue
+            event = _without(event, left_out)
             customer = self.customer(customer_id)
             if event.position > customer.memory.position:
                 memory = customers.fold(customer.memory, event, self.playbook)
                 self.customers[customer_id] = replace(customer, memory=memory)
                 self.dirty.add(customer_id)
+
+
+def _as_theirs(event: Event, found: Whose | None) -> tuple[Event, tuple[int, str, tuple[int, ...]]]:
+    """The event as its customer remembers it, and the note that says so: identifiers refused to them are not theirs."""
+    if found is None:
+        return event, (event.position, "", ())
+    if found.identifiers == event.identifiers:
+        return event, (event.position, found.customer_id, ())
+    left_out = tuple(place for place, one in enumerate(event.identifiers) if one not in found.identifiers)
+    return _without(event, left_out), (event.position, found.customer_id, left_out)
+
+
+def _without(event: Event, left_out: tuple[int, ...]) -> Event:
+    if not left_out:
+        return event
+    theirs = tuple(one for place, one in enumerate(event.identifiers) if place not in left_out)
+    return replace(event, identifiers=theirs)

@@ -21,6 +21,7 @@ from wayline.channels import Channel
 from wayline.domain import Catalog, Customer, Decision, HandOver, Message, Playbook, Product, Receipt, Refusal
 from wayline.errors import Broken
 from wayline.interpretation.moment import ADDRESS_KINDS
+from wayline.observation.identity import weakest_first
 from wayline.orchestration.content import render
 from wayline.store import Batch, Delivery, DeliveryState, Vault
 
@@ -92,8 +93,8 @@ class Rendering(Struct):
         }
 
     def personal(self, customer: Customer) -> dict[str, Any]:
-        """Everything the vault keeps of this person, the newest address of each kind last."""
-        subjects = [f"{one.kind}:{one.value}" for one in customer.memory.identifiers]
+        """What the vault keeps of this person: of each address the newest, else what the strongest identifier says."""
+        subjects = [f"{one.kind}:{one.value}" for one in weakest_first(customer.memory.identifiers)]
         values: dict[str, Any] = {}
         found = self.vault.get(subjects)
         for subject in subjects:

@@ -20,6 +20,8 @@ class Whose(Struct, frozen=True):
     """Whom an event is about, and what was learnt of them by it."""
 
     customer_id: str
+    identifiers: tuple[Identifier, ...]
+    """Those of the event that are theirs; what a guard refused is not."""
     confidence: float = 0.0
     links: tuple[Link, ...] = ()
     merges: tuple[Merge, ...] = ()
@@ -47,12 +49,12 @@ class People:
         """The customer of this event, with the links and merges it makes."""
         identifiers = event.identifiers
         if identifiers[0].kind == CUSTOMER:
-            return Whose(self.survivor(identifiers[0].value))
+            return Whose(self.survivor(identifiers[0].value), identifiers)
         owner = self._owner.get(identifiers[0])
         if owner is not None and event.kind != "alias" and not identity.is_shared(owner):
             owner = self._latest(owner)
             if all(self._latest(self._owner.get(one, "")) == owner for one in identifiers[1:]):
-                return Whose(owner)
+                return Whose(owner, identifiers)
         return self._learn(event)
 
     def _learn(self, event: Event) -> Whose:
@@ -65,7 +67,13 @@ class People:
             self._owner[link.identifier] = link.customer_id
         for merge in resolution.merges:
             self._merged[merge.loser] = merge.survivor
-        return Whose(resolution.customer_id, resolution.match_confidence, resolution.links, resolution.merges)
+        return Whose(
+            resolution.customer_id,
+            resolution.identifiers,
+            resolution.match_confidence,
+            resolution.links,
+            resolution.merges,
+        )
 
     def committed(self) -> None:
         """What this batch learnt is in the store now."""

@@ -1,0 +1,110 @@
+"""What a browser's public key may do to people: add behaviour. Not move an address, grant consent, act as the shop."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from typing import Any
+
+from tests.shop import Shop
+
+from wayline.domain import Customer, Identifier
+from wayline.runtime.collecting import Collected, Collector, Delivered
+
+_numbers = itertools.count(1)
+
+
+class Web:
+    """A shop with a collector in front: messages come as clients send them."""
+
+    def __init__(self) -> None:
+        self.shop = Shop()
+        self.collector = Collector(self.shop.store.log, self.shop.store.vault)
+
+    def sends(self, *messages: dict[str, Any], trusted: bool = True) -> Collected:
+        items = [{"type": "track", "messageId": f"m-{next(_numbers)}", **message} for message in messages]
+        collected = self.collector.collect(Delivered(items, "web", self.shop.now, trusted=trusted))
+        self.shop.engine.drain(self.shop.now)
+        self.shop.now += timedelta(seconds=1)
+        return collected
+
+    def handle(self, kind: str, value: str) -> Identifier:
+        return Identifier(kind, self.shop.store.vault.keyed(kind, value))
+
+    def customer(self, kind: str, value: str) -> Customer:
+        return self.shop.customer([self.handle(kind, value)])
+
+    def personal(self, customer: Customer) -> dict[str, Any]:
+        return self.shop.engine.outbox.rendering.personal(customer)
+
+
+def known(web: Web) -> None:
+    web.sends(
+        {"type": "identify", "userId": "ann-1", "traits": {"email": "ann@example.com", "firstName": "Ann"}},
+        {"event": "Consent Granted", "userId": "ann-1", "properties": {"channel": "sms", "purpose": "marketing"}},
+    )
+
+
+def test_a_public_key_moves_nobody_s_address() -> None:
+    web = Web()
+    known(web)
+    traits = {"email": "attacker@example.net", "phone": "+49 170 7654321", "firstName": "Click https://evil.example"}
+    forged = {"userId": "ann-1", "anonymousId": "attackers-browser", "traits": traits}
+    web.sends({"type": "identify", **forged}, trusted=False)
+    ann = web.customer("user_id", "ann-1")
+    assert web.handle("anonymous_id", "attackers-browser") in ann.memory.identifiers, "behaviour may be added"
+    assert {one.kind for one in ann.memory.identifiers} == {"user_id", "email", "anonymous_id"}
+    assert web.personal(ann)["email"] == "ann@example.com"
+    assert web.personal(ann)["first_name"] == "Ann"
+    assert "phone" not in web.personal(ann)
+    web.shop.restart()
+    assert web.customer("user_id", "ann-1") == ann, "folded again from the log, it is the same"
+
+
+def test_a_public_key_grants_no_consent_and_may_withdraw_it() -> None:
+    web = Web()
+    known(web)
+    grant = {"event": "Consent Granted", "userId": "ann-1", "properties": {"channel": "email", "purpose": "marketing"}}
+    web.sends(grant, trusted=False)
+    assert "email:marketing" not in web.customer("user_id", "ann-1").memory.consents
+    assert web.customer("user_id", "ann-1").memory.consents["sms:marketing"].is_granted
+    withdrawn = {"channel": "sms", "purpose": "marketing"}
+    web.sends({"event": "Consent Withdrawn", "userId": "ann-1", "properties": withdrawn}, trusted=False)
+    assert not web.customer("user_id", "ann-1").memory.consents["sms:marketing"].is_granted
+
+
+def test_a_public_key_does_not_speak_for_the_shop() -> None:
+    web = Web()
+    known(web)
+    phishing = {"order_id": "o-1", "tracking_url": "https://evil.example"}
+    collected = web.sends(
+        {"event": "Order Shipped", "userId": "ann-1", "properties": phishing},
+        {"event": "Email Bounced", "userId": "ann-1"},
+        {"event": "Price Changed", "properties": {"sku": "jacket", "price": 1}},
+        trusted=False,
+    )
+    assert [each.code for each in collected.rejected] == ["needs_secret_key"] * 3
+    assert web.shop.decisions() == []
+
+
+def test_a_new_person_may_sign_up_in_the_browser() -> None:
+    web = Web()
+    bob = {"email": "bob@example.com", "firstName": "Bob"}
+    web.sends({"type": "identify", "userId": "bob-1", "anonymousId": "bobs-browser", "traits": bob}, trusted=False)
+    personal = web.personal(web.customer("user_id", "bob-1"))
+    assert personal["email"] == "bob@example.com" and personal["first_name"] == "Bob"
+
+
+def test_a_family_tablet_tells_nobody_the_others_names() -> None:
+    web = Web()
+    for name in ("ann", "bob", "cleo", "dan", "eve"):
+        traits = {"email": f"{name}@example.com", "firstName": name}
+        web.sends({"type": "identify", "userId": f"{name}-1", "anonymousId": "tablet", "traits": traits})
+        web.sends({"event": "Product Viewed", "anonymousId": "tablet", "properties": {"sku": "jacket"}})
+    for name in ("ann", "bob", "cleo", "dan", "eve"):
+        personal = web.personal(web.customer("user_id", f"{name}-1"))
+        assert personal["email"] == f"{name}@example.com" and personal["first_name"] == name
+    tablet = web.handle("anonymous_id", "tablet")
+    everyone = [web.shop.engine.customer(each) for each in web.shop.store.state.customer_ids()]
+    holders = [each.customer_id for each in everyone if tablet in each.memory.identifiers]
+    assert len(holders) <= 3 and all(each.startswith("k-") for each in holders)
