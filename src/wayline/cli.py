@@ -143,6 +143,36 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
         )
 
 
+@app.command("test")
+def play_stories(
+    folder: Folder,
+    only: Annotated[str, typer.Option(help="Play only the stories whose file or name contains this.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Play the stories of a playbook's tests/ through the real engine: what should be sent, what held back, and why.
+
+    Example: wayline test examples/apparel --only newsletter
+    """
+    from wayline.runtime.folders import read_files
+    from wayline.runtime.rehearsal import rehearse
+
+    played = rehearse(read_files(folder), only=only)
+    if not played:
+        wanted = f" whose file or name contains {only!r}" if only else ""
+        raise AuthorError(f"{folder}: no stories{wanted} under tests/. How to write one: docs/reference/playbook.md.")
+    if as_json:
+        _print_json([one.as_json() for one in played])
+    else:
+        print("\n".join(f"{'ok ' if one.is_fine else 'NOT'} {one.story.file}: {one.story.name}" for one in played))
+    problems = [problem for one in played for problem in one.problems]
+    if problems and as_json:
+        raise typer.Exit(1)
+    if problems:
+        raise AuthorError(problems)
+    if not as_json:
+        print(f"{len(played)} stories, all as expected")
+
+
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to put the new playbook; made if it is not there.")],

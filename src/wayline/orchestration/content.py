@@ -43,11 +43,13 @@ from wayline.orchestration.wording import dated, priced
 
 __all__ = [
     "DEPTH_MAX",
+    "FILTERS",
     "ITERATIONS_MAX",
     "LOCALS_MAX",
     "NESTING_MAX",
     "OUTPUT_MAX",
     "SOURCE_MAX",
+    "TAGS",
     "Rendered",
     "reads",
     "render",
@@ -64,20 +66,8 @@ _FILTERS = (
     "append", "at_least", "at_most", "capitalize", "default", "downcase", "escape", "first", "last", "minus", "plus",
     "prepend", "round", "size", "strip", "truncate", "upcase", "url_encode",
 )  # fmt: skip
-_TAGS = (
-    "content",
-    "output",
-    "illegal",
-    "if",
-    "unless",
-    "case",
-    "break",
-    "continue",
-    "assign",
-    "capture",
-    "comment",
-    "#",
-)
+_TAGS = ("if", "unless", "case", "break", "continue", "assign", "capture", "comment", "#")
+_PSEUDO_TAGS = ("content", "output", "illegal")  # the library's own, for what stands outside of tags
 _ONE_LINE = ("subject", "title")
 
 
@@ -119,9 +109,9 @@ def reads(file: str, line: int, source: str, *, part: str) -> frozenset[str]:
         raise AuthorError([Problem(file, line + source.count("\n", 0, at), f"{part}: {_words(error)}")]) from error
     problems = []
     for name, spans in analysis.filters.items():
-        if name not in _FILTERS and name not in _OWN_FILTERS:
+        if name not in FILTERS:
             at = line + source.count("\n", 0, spans[0].index)
-            known = ", ".join(repr(word) for word in sorted((*_FILTERS, *_OWN_FILTERS)))
+            known = ", ".join(map(repr, FILTERS))
             problems.append(Problem(file, at, f"{part}: no filter {name!r}. Known: {known}."))
     if problems:
         raise AuthorError(problems)
@@ -340,6 +330,27 @@ def _counted(plain: Callable[..., Any]) -> Callable[..., Any]:
     return counting
 
 
+FILTERS = tuple(sorted((*_FILTERS, *_OWN_FILTERS)))
+"""The filters a text may use."""
+
+TAGS = (
+    "if",
+    "elsif",
+    "else",
+    "unless",
+    "case",
+    "when",
+    "for",
+    "break",
+    "continue",
+    "assign",
+    "capture",
+    "comment",
+    "abort",
+)
+"""The tags a text may use."""
+
+
 class _Templates(Environment):
     block_nesting_limit = NESTING_MAX
     context_depth_limit = DEPTH_MAX
@@ -350,7 +361,7 @@ class _Templates(Environment):
 
 def _environment(*, escapes: bool) -> Environment:
     made = _Templates(undefined=_Missing, strict_filters=True, autoescape=escapes)
-    made.tags = {name: made.tags[name] for name in _TAGS}
+    made.tags = {name: made.tags[name] for name in (*_PSEUDO_TAGS, *_TAGS)}
     made.filters = {name: _counted(made.filters[name]) for name in _FILTERS} | dict(_OWN_FILTERS)
     made.add_tag(_For)
     made.add_tag(_Abort)

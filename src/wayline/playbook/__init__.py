@@ -35,9 +35,10 @@ from wayline.playbook.grammar import Shape
 from wayline.playbook.journeys import JOURNEY, read_journey
 from wayline.playbook.names import Known
 from wayline.playbook.settings import POLICY, SHOP, ShopSettings, read_policy, read_schedules, read_shop
+from wayline.playbook.stories import STORIES
 from wayline.playbook.texts import Findings, Node, Place, plain, read_toml, read_yaml
 
-__all__ = ["Checked", "check_playbook", "compile_playbook", "schemas"]
+__all__ = ["KINDS", "Checked", "check_playbook", "compile_playbook", "schemas"]
 
 _KNOWN_FILES = re.compile(
     r"wayline\.toml|(facets|questions|policy)\.ya?ml|(journeys|content)/[^/]+\.ya?ml|tests/.+|\.wayline/.*|.*\.md"
@@ -79,16 +80,20 @@ def check_playbook(files: Mapping[str, str]) -> Checked:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """JSON Schemas by file kind (`journey`, `content`, ...), for editors."""
-    shapes: Mapping[str, tuple[str, Shape]] = {
-        "wayline": ("wayline.toml", SHOP),
-        "facets": ("facets.yaml", FACETS),
-        "questions": ("questions.yaml", QUESTIONS),
-        "policy": ("policy.yaml", POLICY),
-        "content": ("content/*.yaml", CONTENT),
-        "journey": ("journeys/*.yaml", JOURNEY),
-    }
     draft = "https://json-schema.org/draft/2020-12/schema"
-    return {name: {"$schema": draft, "title": title, **shape.schema()} for name, (title, shape) in shapes.items()}
+    return {name: {"$schema": draft, "title": title, **shape.schema()} for name, (title, shape) in KINDS.items()}
+
+
+KINDS: Mapping[str, tuple[str, Shape]] = {
+    "wayline": ("wayline.toml", SHOP),
+    "facets": ("facets.yaml", FACETS),
+    "questions": ("questions.yaml", QUESTIONS),
+    "policy": ("policy.yaml", POLICY),
+    "content": ("content/NAME.yaml", CONTENT),
+    "journey": ("journeys/NAME.yaml", JOURNEY),
+    "stories": ("tests/NAME.yaml", STORIES),
+}
+"""The kinds of file a playbook has: what they are called, and their shape."""
 
 
 # ------------------------------------------------------------------ from texts to trees

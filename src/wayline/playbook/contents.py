@@ -169,6 +169,8 @@ def _why_unknown(name: str, known: Known, shows: str) -> str:
         return "" if rest else "and needs the property it wants: {{ trigger.order_id }}."
     if head == "products":
         return "" if shows else "and shows none. Say which with 'shows'."
+    if head in known.facets and known.facets[head].read in ("age", "gap"):
+        return "a span of time, which no text can write. Show the instant it is counted from."
     if head == "language" or head in known.facets:
         return ""
     roots = (*closed, "trigger", "products", "language", *known.facets)

@@ -18,8 +18,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wayline.channels import Channel
-from wayline.domain import Catalog, Customer, Decision, HandOver, Message, Playbook, Product, Receipt, Refusal
+from wayline.domain import Catalog, Content, Customer, Decision, HandOver, Message, Playbook, Product, Receipt, Refusal
 from wayline.errors import Broken
+from wayline.interpretation import facets
 from wayline.interpretation.moment import ADDRESS_KINDS
 from wayline.observation.identity import weakest_first
 from wayline.orchestration.content import render
@@ -59,6 +60,7 @@ class Rendering(Struct):
             "trigger": {**trigger},
             "shop": self.playbook.settings.get("shop", {}),
             "links": {"unsubscribe": self.unsubscribe_url(decision)},
+            **self._remembered(content, customer, decision),
         }
         language = str(traits.get("language") or self.playbook.language)
         rendered = render(content, language, values)
@@ -78,6 +80,14 @@ class Rendering(Struct):
             purpose=action.purpose,
             headers=self._headers(decision),
         )
+
+    def _remembered(self, content: Content, customer: Customer, decision: Decision) -> dict[str, Any]:
+        """The facets the text reads, as they stood when it was decided."""
+        declared = self.playbook.facets
+        names = {name.partition(".")[0] for name in content.reads} & declared.keys()
+        return {
+            name: facets.read(customer.memory.facets, declared[name], declared, decision.decided_at) for name in names
+        }
 
     def unsubscribe_url(self, decision: Decision) -> str:
         """Where this recipient stops such messages: opaque, and nobody can make one for another message."""

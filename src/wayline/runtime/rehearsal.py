@@ -58,9 +58,17 @@ class Rehearsed(Struct, frozen=True):
         """Whether everything came as expected."""
         return not self.problems
 
+    def as_json(self) -> dict[str, Any]:
+        """The same for machines."""
+        said = [{"file": problem.file, "line": problem.line, "text": problem.text} for problem in self.problems]
+        return {"file": self.story.file, "line": self.story.line, "story": self.story.name, "problems": said}
 
-def rehearse(files: Mapping[str, str]) -> tuple[Rehearsed, ...]:
-    """Compile a playbook and play each story of its `tests/`; raises AuthorError if either does not compile."""
+
+def rehearse(files: Mapping[str, str], *, only: str = "") -> tuple[Rehearsed, ...]:
+    """Compile a playbook and play each story of its `tests/` whose file or name contains `only`.
+
+    Raises AuthorError if the playbook or a story does not compile.
+    """
     checked = check_playbook(files)
     if checked.playbook is None:
         raise AuthorError(checked.problems)
@@ -68,7 +76,9 @@ def rehearse(files: Mapping[str, str]) -> tuple[Rehearsed, ...]:
     stories = read_stories(files, checked.playbook, findings)
     if findings.problems:
         raise AuthorError(sorted(findings.problems, key=lambda problem: (problem.file, problem.line)))
-    return tuple(rehearse_story(story, checked.playbook) for story in stories)
+    return tuple(
+        rehearse_story(story, checked.playbook) for story in stories if only in story.file or only in story.name
+    )
 
 
 def rehearse_story(story: Story, playbook: Playbook) -> Rehearsed:
