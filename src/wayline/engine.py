@@ -222,12 +222,14 @@ class _Work:
             return
         self.moment.inside = self.enrollments
         self.moment.known["contacts"] = self.contacts
-        ruling = policy.decide(proposals, self.moment, asked)
+        held = frozenset(e.held for e in self.enrollments if e.held is not None)
+        ruling = policy.decide(proposals, self.moment, replace(asked, held=held))
+        self.holds.extend(Hold(decision_id, self.now, until) for decision_id, until in ruling.holds)
         for wait in ruling.waits:
             self._wait(wishes[wait.proposal.journey, wait.proposal.key], wait, asked)
         for wish, decision in ruling.decisions:
             if wish is None:
-                self._note_hold(decision)
+                self.decisions.append(decision)
             else:
                 self._take(wishes[wish.journey, wish.key], decision)
 
@@ -237,13 +239,6 @@ class _Work:
             return  # a page asked in vain: the wish for other channels stays as it was
         held = wait.decision_id or enrollment.held
         self.enrollments[at] = journeys.hold(enrollment, wait.until, topics=wait.topics, held=held)
-
-    def _note_hold(self, decision: Decision) -> None:
-        before = self.begun.customer.standing.enrollments
-        if any(e.held == decision.decision_id for e in before):
-            self.holds.append(Hold(decision.decision_id, self.now, decision.until))
-        else:
-            self.decisions.append(decision)
 
     def _take(self, at: int, decision: Decision) -> None:
         action = decision.action

@@ -351,10 +351,10 @@ def _affinity(asked: _Asked) -> Estimate:
     scores: dict[str, float] = {}
     categories = sorted(leanings, key=lambda name: (-leanings[name], name))[:_CATEGORIES_MAX]
     for category in categories or [""]:
-        for place, sku in enumerate(asked.catalog.popular(category, 2 * count_max)):
-            score = leanings.get(category, 1.0) * _standing(asked, sku, usual) / (place + 2) ** 0.5
-            if sku not in hidden and score > scores.get(sku, 0.0):
-                scores[sku] = score
+        for place, sku in enumerate(asked.catalog.popular(category, count_max)):
+            if sku not in hidden:
+                # A product belongs to one category, so it is met once.
+                scores[sku] = leanings.get(category, 1.0) * _standing(asked, sku, usual) / (place + 2) ** 0.5
     if not scores:
         return asked.silence("the shelf has nothing to offer that they do not have")
     ranked = sorted(scores, key=lambda sku: (-scores[sku], sku))[:count_max]

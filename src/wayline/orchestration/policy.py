@@ -50,6 +50,8 @@ class Asked(Struct, frozen=True):
     stimulus: str
     position: int = 0
     placement: str | None = None
+    held: frozenset[str] = frozenset()
+    """Holds on record: met again they are counted, not written again."""
 
 
 class Wait(Struct, frozen=True):
@@ -66,6 +68,8 @@ class Ruling(Struct, frozen=True):
 
     decisions: tuple[tuple[Proposal | None, Decision], ...]
     waits: tuple[Wait, ...]
+    holds: tuple[tuple[str, datetime], ...] = ()
+    """Holds met again, and until when."""
 
 
 class _Judged(Struct):
@@ -77,7 +81,8 @@ class _Judged(Struct):
 def decide(proposals: Sequence[Proposal], moment: Moment, asked: Asked) -> Ruling:
     """Choose, by lane: each owed message goes; of all marketing at most one; what a page may show, best first."""
     if asked.placement is not None:
-        return _contest([p for p in proposals if any(a.lane == "onsite" for a in p.actions)], "onsite", moment, asked)
+        fitting = [p for p in proposals if any(_is_for(action, asked.placement) for action in p.actions)]
+        return _contest(fitting, "onsite", moment, asked)
     by_lane: dict[Lane, list[Proposal]] = {"owed": [], "onsite": [], "marketing": []}
     for proposal in proposals:
         by_lane[_lane(proposal, moment)].append(proposal)
@@ -87,6 +92,7 @@ def decide(proposals: Sequence[Proposal], moment: Moment, asked: Asked) -> Rulin
     return Ruling(
         tuple(chain(*(ruling.decisions for ruling in rulings))),
         (*chain(*(ruling.waits for ruling in rulings)), *for_pages),
+        tuple(chain(*(ruling.holds for ruling in rulings))),
     )
 
 
@@ -108,11 +114,15 @@ def _contest(rivals: Sequence[Proposal], lane: Lane, moment: Moment, asked: Aske
         if winner is not None and loser is not winner and loser.standing is not None:
             assert winner.standing is not None
             _outrank(loser, winner.standing, slot_frees)
-    decision = _record(judged, winner, lane, moment, asked)
+    chosen = _held(judged, lane, moment) if winner is None else _won(winner, lane, moment, asked)
+    held_by = chosen.decision_id if winner is None else ""
+    waits = tuple(Wait(j.proposal, *_lifts(j, moment), held_by) for j in judged if j is not winner)
+    if chosen.until is not None and chosen.decision_id in asked.held:
+        moment.reads = None
+        return Ruling((), waits, ((chosen.decision_id, chosen.until),))
+    decision = _record(judged, chosen, lane, moment, asked)
     moment.reads = None
-    held_by = "" if winner else decision.decision_id
-    waits = [Wait(j.proposal, *_lifts(j, moment), held_by) for j in judged if j is not winner]
-    return Ruling(((None if winner is None else winner.proposal, decision),), tuple(waits))
+    return Ruling(((None if winner is None else winner.proposal, decision),), waits)
 
 
 def _order(judged: _Judged) -> tuple[float, str, str]:
@@ -132,13 +142,12 @@ def _judge(proposal: Proposal, lane: Lane, moment: Moment, placement: str | None
         moment.reads[enrolled_by] = moment.fact(enrolled_by)
     verdicts: list[Verdict] = []
     for action in proposal.actions:
-        if lane == "onsite" and (action.lane != "onsite" or action.placement not in ("", placement)):
+        if lane == "onsite" and not _is_for(action, placement):
             continue
         if lane != "onsite" and action.lane == "onsite":
             verdicts.append(Verdict(action, "placement", _NO_PAGE))
             continue
-        filled, refused = _filled(action, moment, proposal)
-        verdict = refused or _first_refusal(filled, moment)
+        filled, verdict = _tried(action, moment, proposal)
         if verdict is None:
             standing = Verdict(filled, score=_score(filled, moment), basis=_basis(filled, moment))
             return _Judged(proposal, [*verdicts, standing], standing)
@@ -146,12 +155,39 @@ def _judge(proposal: Proposal, lane: Lane, moment: Moment, placement: str | None
     return _Judged(proposal, verdicts, None)
 
 
-def _first_refusal(action: Action, moment: Moment) -> Verdict | None:
+def _is_for(action: Action, placement: str | None) -> bool:
+    return action.lane == "onsite" and action.placement in ("", placement)
+
+
+def _tried(action: Action, moment: Moment, proposal: Proposal) -> tuple[Action, Verdict | None]:
+    """The action with the products it would show, and its first refusal; they are chosen only when first asked for."""
+    verdict = _forbidden(action, moment)
+    if verdict is not None:
+        return action, verdict
+    is_filled = False
+    for name in moment.playbook.policy.gates:
+        if name == "claims":
+            is_filled = True
+            action, verdict = _filled(action, moment, proposal)
+            if verdict is not None:
+                return action, verdict
+        if refusal := GATES[name](action, moment):
+            return action, Verdict(action, name, refusal)
+    return (action, None) if is_filled else _filled(action, moment, proposal)
+
+
+def _forbidden(action: Action, moment: Moment) -> Verdict | None:
+    """What no playbook can change: the guards, and one marketing message at a time."""
     for name, guard in GUARDS.items():
         if refusal := guard(action, moment):
             return Verdict(action, name, refusal)
-    if action.lane == "marketing" and (refusal := GATES["slot"](action, moment)):
-        return Verdict(action, "slot", refusal)
+    refusal = GATES["slot"](action, moment)
+    return Verdict(action, "slot", refusal) if refusal else None
+
+
+def _first_refusal(action: Action, moment: Moment) -> Verdict | None:
+    if verdict := _forbidden(action, moment):
+        return verdict
     for name in moment.playbook.policy.gates:
         if refusal := GATES[name](action, moment):
             return Verdict(action, name, refusal)
@@ -266,8 +302,7 @@ class _Chosen(Struct):
     until: datetime | None = None
 
 
-def _record(judged: Sequence[_Judged], winner: _Judged | None, lane: Lane, moment: Moment, asked: Asked) -> Decision:
-    chosen = _held(judged, lane, moment) if winner is None else _won(winner, lane, moment, asked)
+def _record(judged: Sequence[_Judged], chosen: _Chosen, lane: Lane, moment: Moment, asked: Asked) -> Decision:
     reads = moment.reads or {}
     return Decision(
         decision_id=chosen.decision_id,
