@@ -22,7 +22,7 @@ import apsw
 
 from wayline.errors import Broken, OperatorError, StoreUnavailable
 
-__all__ = ["SQLITE_MIN", "Durable", "all_rows", "first_value"]
+__all__ = ["SQLITE_MIN", "Durable", "all_rows", "check_library", "first_value"]
 
 _T = TypeVar("_T")
 
@@ -39,7 +39,7 @@ class Durable:
     """A file with a schema; `migrations[n]` takes it from version n to n + 1, each in a transaction of its own."""
 
     def __init__(self, path: Path, migrations: Sequence[str], *, page_bytes: int, is_durable: bool = True) -> None:
-        _check_library(apsw.sqlite_lib_version())
+        check_library(apsw.sqlite_lib_version())
         self.path = path
         self._lock = threading.RLock()
         self._own = threading.local()
@@ -200,7 +200,8 @@ class Durable:
         )
 
 
-def _check_library(version: str) -> None:
+def check_library(version: str) -> None:
+    """Whether this SQLite may be trusted with data; OperatorError says why not."""
     found = tuple(int(part) for part in version.split(".")[:3])
     if found < SQLITE_MIN:
         raise OperatorError(

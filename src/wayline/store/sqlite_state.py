@@ -1,7 +1,7 @@
 """The state in one SQLite file: every customer's standing, what was decided, what waits to leave.
 
-Standings are rewritten at random all day, so pages are small: a changed row costs one page in the write-ahead log, and
-nothing of its neighbours beyond that. Instants are integer microseconds since 1970 in UTC. Values that are only ever
+Standings are rewritten at random all day and a changed row costs its page in the write-ahead log; larger memories are
+written lazily, in a table of their own. Instants are integer microseconds since 1970 in UTC. Values that are only ever
 read whole are msgpack; what is searched by has a column.
 """
 
@@ -38,14 +38,16 @@ from wayline.store.outbox import TRANSITIONS, check_move, is_born
 __all__ = ["SqliteState"]
 
 
-_PAGE_BYTES = 1024
+_PAGE_BYTES = 4096
 _ROWS = 500  # read at a time, so that nobody holds an old snapshot open while looking at a long list
 
 _SCHEMA_1 = """
 CREATE TABLE progress (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL) STRICT;
 INSERT INTO progress VALUES (1, 0);
 
-CREATE TABLE customers (customer_id TEXT PRIMARY KEY NOT NULL, standing BLOB, wake_at INTEGER) STRICT;
+CREATE TABLE customers (
+    customer_id TEXT PRIMARY KEY NOT NULL, standing BLOB, wake_at INTEGER
+) STRICT, WITHOUT ROWID;
 CREATE INDEX customers_by_wake ON customers (wake_at, customer_id) WHERE wake_at IS NOT NULL;
 CREATE TABLE checkpoints (
     customer_id TEXT PRIMARY KEY NOT NULL, position INTEGER NOT NULL, memory BLOB NOT NULL
