@@ -75,7 +75,7 @@ def event(number: int) -> Event:
         occurred_at=NOON + number * SECOND,
         received_at=NOON + number * SECOND,
         identifiers=(Identifier("anonymous_id", hashed(f"a{number % 100_000}")),),
-        properties={"sku": f"S{number % 5000}", "price": 12900, "quantity": 1, "category": "jackets", "currency": "EUR"},
+        properties={"sku": f"S{number % 5000}", "price": 12900, "quantity": 1, "category": "jackets"},
         context={"page": {"path": "/p/1"}, "locale": "en"},
     )
 

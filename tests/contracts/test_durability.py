@@ -22,7 +22,7 @@ from wayline.domain import Decision, Event, Standing
 from wayline.errors import Broken, OperatorError, StoreLocked, StoreUnavailable
 from wayline.store import Batch, Rejection
 from wayline.store.durable import Durable, check_library
-from wayline.store.opening import open_store
+from wayline.store.opening import open_collecting, open_store
 from wayline.store.seal import MasterKey, Seal
 from wayline.store.seen import SEEN_SCHEMA, Seen
 from wayline.store.sqlite_log import SqliteLog
@@ -270,6 +270,16 @@ def test_s21_a_reader_that_follows_skips_nothing(tmp_path: Path) -> None:
         for thread in threads:
             thread.join(60)
         assert followed == list(range(1, 401))
+
+
+def test_two_processes_may_take_turns_at_one_log(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store, open_collecting(tmp_path) as (log, vault):
+        store.log.append([event(1)])
+        assert log.append([event(1), event(2)]).head == 2
+        assert store.log.head() == 2 and [one.event_id for one in store.log.named(["Product Viewed"])] == ["e1", "e2"]
+        appended = store.log.append([event(2), event(3)])
+        assert (appended.duplicates, appended.head) == (1, 3)
+        assert vault.keyed("email", CANARY) == store.vault.keyed("email", CANARY)
 
 
 def test_keys_are_known_across_chapters_and_reopenings(tmp_path: Path) -> None:

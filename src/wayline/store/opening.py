@@ -49,13 +49,13 @@ class Store(Struct, frozen=True):
 def open_store(folder: Path | None = None, *, key_file: Path | None = None, known_key: bytes | None = None) -> Store:
     """The store in this folder, made if it is not there; None for one in memory, gone when the process ends.
 
-    `key_file` is where the master key lies, if not in the folder. `known_key` makes a store for simulated people: its key
-    is no secret, so they have the same pseudonyms each time, and what a power cut takes can be simulated again, so
+    `key_file` is where the master key lies, if not in the folder. `known_key` makes a store for simulated people: its
+    key is no secret, so they have the same pseudonyms each time, and what a power cut takes can be simulated again, so
     nothing waits for the disk. Raises StoreLocked if another process has it open.
     """
     if folder is None:
-        vault = MemoryVault() if known_key is None else MemoryVault(MasterKey(known_key).derive("pseudonyms"))
-        return Store(MemoryLog(), MemoryState(), vault)
+        in_memory = MemoryVault() if known_key is None else MemoryVault(MasterKey(known_key).derive("pseudonyms"))
+        return Store(MemoryLog(), MemoryState(), in_memory)
     # Imported late: whoever stays in memory needs no SQLite.
     from wayline.store.sqlite_log import SqliteLog
     from wayline.store.sqlite_state import SqliteState
@@ -82,8 +82,7 @@ def open_collecting(
 ) -> Iterator[tuple[Log, Vault]]:
     """The log and the vault of a folder, for a collector in a process of its own.
 
-    The engine's process holds the folder's lock and reads both files; this process alone writes them. So no two
-    connections ever write one file.
+    The engine's process holds the folder's lock and reads both files; this process alone writes them.
     """
     from wayline.store.sqlite_log import SqliteLog
     from wayline.store.vault import SqliteVault

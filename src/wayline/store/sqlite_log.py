@@ -63,10 +63,11 @@ class SqliteLog:
 
     def __init__(self, path: Path, seal: Seal, *, chapter_keys: int = CHAPTER_KEYS, is_durable: bool = True) -> None:
         self._seal = seal
+        self._chapter_keys = chapter_keys
         self._lock = threading.Lock()
         self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES, is_durable=is_durable)
         with self._file.reading() as connection:
-            self._head: int = first_value(connection, "SELECT max(position) FROM events") or 0
+            self._head = _head(connection)
             self._seen = Seen(connection, chapter_keys)
 
     # ------------------------------------------------------------------ writing
@@ -74,11 +75,10 @@ class SqliteLog:
     def append(self, events: Sequence[Event], rejections: Sequence[Rejection] = ()) -> Appended:
         hashes = [key_hash(event.source, event.event_id) for event in events]
         with self._lock:
-            first = self._head + 1
             written = self._file.write(lambda connection: self._append(connection, events, hashes, rejections))
             # Only now, when it is on disk, is it known: had the write failed, none of it would have happened.
+            self._seen.add(self._head + 1, written.hashes)
             self._head += len(written.rows)
-            self._seen.add(first, written.hashes)
             self._seen.sealed(written.filters)
             return Appended(
                 stored=len(written.rows),
@@ -95,6 +95,9 @@ class SqliteLog:
         hashes: Sequence[int],
         rejections: Sequence[Rejection],
     ) -> _Written:
+        head = _head(connection)
+        if head != self._head:  # a collector in another process has written since
+            self._head, self._seen = head, Seen(connection, self._chapter_keys)
         written = _Written()
         self._sort(connection, zip(events, hashes, strict=True), self._seen.find(connection, hashes), written)
         if written.rows:
@@ -173,7 +176,7 @@ class SqliteLog:
         sql = """SELECT body FROM events WHERE position > ? AND position <= ?
             AND name IN (SELECT value FROM json_each(?)) ORDER BY position"""
         wanted = json.encode(names).decode()
-        for start in range(max(after, 0), self._head, _STRETCH):
+        for start in range(max(after, 0), self.head(), _STRETCH):
             yield from self._events(sql, start, start + _STRETCH, wanted)
 
     def about(self, identifiers: Sequence[Identifier], count_max: int) -> list[Event]:
@@ -183,7 +186,7 @@ class SqliteLog:
         sql = f"SELECT body FROM events WHERE position > ? AND position <= ? AND ({anywhere}) ORDER BY position DESC"
         values = [one.value.encode("utf-8", "surrogatepass") for one in wanted]
         found: list[Event] = []
-        for end in range(self._head, 0, -_STRETCH):
+        for end in range(self.head(), 0, -_STRETCH):
             events = self._events(sql, end - _STRETCH, end, *values)
             found.extend(event for event in events if wanted.intersection(event.identifiers))
             if len(found) >= count_max:
@@ -191,7 +194,8 @@ class SqliteLog:
         return found[:count_max][::-1]
 
     def head(self) -> int:
-        return self._head
+        with self._file.reading() as connection:
+            return _head(connection)
 
     def rejections(self, count_max: int = 1000) -> list[Rejection]:
         with self._file.reading() as connection:
@@ -213,6 +217,10 @@ class SqliteLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _head(connection: apsw.Connection) -> int:
+    return first_value(connection, "SELECT max(position) FROM events") or 0
 
 
 def _unstorable(event: Event, error: Exception) -> Rejection:
