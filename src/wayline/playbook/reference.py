@@ -169,7 +169,8 @@ def _facts() -> Iterator[str]:
         yield f"| {', '.join(f'`{one}`' for one in name.split(', '))} | {meaning} |"
     yield "| `stage`, `match_confidence` | the stage they are estimated to be in; how sure we are who this is, 0 to 1 |"
     yield "| `objection` | whether they objected to all direct marketing |"
-        said = [f"`{name}: {about}{'<property>' if about.endswith('.') else ''}`" for about in subjects if about]
+    yield "| `zone`, `language` | where and how they read; the shop's where that is not known |"
+    yield "| `now` | the instant of the decision |"
 
 
 def _claims() -> Iterator[str]:
