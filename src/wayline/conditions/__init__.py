@@ -19,8 +19,9 @@ from datetime import datetime
 from wayline.conditions.amounts import in_minor_units
 from wayline.conditions.answers import Answer, Facts, Moving, answer, crossings, moving
 from wayline.conditions.dialects import DIALECTS, compiled
-from wayline.conditions.reading import ConditionError, read
+from wayline.conditions.reading import read
 from wayline.conditions.reasons import reasons
+from wayline.conditions.refusals import ConditionError
 from wayline.conditions.tree import Node, names_in
 
 __all__ = ["Condition", "ConditionError", "parse"]

@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from wayline.conditions.tree import (
     DURATION_MAX,
+    KINDS,
+    SUMS,
     And,
     Between,
     Compare,
@@ -94,11 +96,8 @@ def compiled(node: Node, dialect: Dialect) -> str:
             assert_never(node)
 
 
-_KINDS: tuple[Kind, ...] = ("number", "text", "truth", "instant", "duration")
-
-
 def _compare(left: Value, sign: str, right: Value, dialect: Dialect) -> str:
-    read = [(_as(left, kind, dialect), _as(right, kind, dialect)) for kind in _KINDS]
+    read = [(_as(left, kind, dialect), _as(right, kind, dialect)) for kind in KINDS]
     tried = [f"({one} {sign} {other})" for one, other in read if one is not None and other is not None]
     return _first(tried) or dialect.null
 
@@ -126,17 +125,11 @@ def _as(value: Value, kind: Kind, dialect: Dialect) -> str | None:
 
 
 def _sums(value: Sum, kind: Kind, dialect: Dialect) -> Iterator[str]:
-    for left, sign, right in _SUMS.get(kind, ()):
-        if sign == value.sign:
+    for left, sign, right, gives in SUMS:
+        if sign == value.sign and gives == kind:
             one, other = _as(value.left, left, dialect), _as(value.right, right, dialect)
             if one is not None and other is not None:
                 yield f"({one} {sign} {other})"
-
-
-_SUMS: Mapping[Kind, tuple[tuple[Kind, str, Kind], ...]] = {
-    "instant": (("instant", "-", "duration"), ("instant", "+", "duration"), ("duration", "+", "instant")),
-    "duration": (("instant", "-", "instant"), ("duration", "-", "duration"), ("duration", "+", "duration")),
-}
 
 
 def _bounded(read: str, kind: Kind) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal as OneOf
 from typing import TypeAlias, assert_never
@@ -10,8 +10,8 @@ from typing import TypeAlias, assert_never
 from msgspec import Struct
 
 __all__ = [
-    "DURATION_MAX", "And", "Between", "Compare", "In", "IsNull", "Kind", "Like", "Literal", "Name", "Node", "Not",
-    "Now", "Or", "Plain", "Sum", "Value", "kind_of", "names_in", "spoken", "words",
+    "DURATION_MAX", "KINDS", "SUMS", "And", "Between", "Compare", "In", "IsNull", "Kind", "Like", "Literal", "Name",
+    "Node", "Not", "Now", "Or", "Plain", "Sum", "Value", "kinds_of", "names_in", "spoken", "words",
 ]  # fmt: skip
 
 DURATION_MAX = timedelta(days=10_000_000)  # SQL counts microseconds in 64 bits; a longer duration is unknown everywhere
@@ -106,44 +106,41 @@ Value: TypeAlias = Literal | Name | Now | Sum
 Node: TypeAlias = And | Or | Not | Compare | Between | In | Like | IsNull | Name | Literal
 
 
-def kind_of(value: Value) -> Kind | None:
-    """The kind this value has whatever the facts are; None if only the facts can tell."""
+KINDS: tuple[Kind, ...] = ("number", "text", "truth", "instant", "duration")
+SUMS: tuple[tuple[Kind, str, Kind, Kind], ...] = (
+    ("instant", "+", "duration", "instant"),
+    ("instant", "-", "duration", "instant"),
+    ("duration", "+", "instant", "instant"),
+    ("instant", "-", "instant", "duration"),
+    ("duration", "+", "duration", "duration"),
+    ("duration", "-", "duration", "duration"),
+)
+"""All the arithmetic there is: kind, sign, kind, and the kind it gives."""
+
+
+def kinds_of(value: Value) -> frozenset[Kind]:
+    """The kinds this value can have, whatever the facts are; none if it can never be known."""
     match value:
         case Now():
-            return "instant"
+            return frozenset({"instant"})
         case Name():
-            return None
+            return frozenset(KINDS)
         case Literal(value=found):
-            return _kind_of_literal(found)
+            return frozenset(KINDS) if found is None else frozenset({_KIND_OF[type(found)]})
         case Sum(left=left, sign=sign, right=right):
-            kinds = (kind_of(left), sign, kind_of(right))
-            return "instant" if kinds in _INSTANTS else "duration" if kinds in _DURATIONS else None
+            lefts, rights = kinds_of(left), kinds_of(right)
+            return frozenset(gives for one, by, other, gives in SUMS if one in lefts and by == sign and other in rights)
         case _:
             assert_never(value)
 
 
-_INSTANTS = {("instant", "-", "duration"), ("instant", "+", "duration"), ("duration", "+", "instant"),
-             ("instant", "+", None), (None, "+", "instant")}  # fmt: skip
-_DURATIONS = {("instant", "-", "instant"), (None, "-", "instant"), ("duration", "-", "duration"),
-              ("duration", "+", "duration"), ("duration", "-", None)}  # fmt: skip
-
-
-def _kind_of_literal(found: Plain) -> Kind | None:
-    match found:
-        case None:
-            return None
-        case bool():
-            return "truth"
-        case float():
-            return "number"
-        case str():
-            return "text"
-        case timedelta():
-            return "duration"
-        case datetime():
-            return "instant"
-        case _:
-            assert_never(found)
+_KIND_OF: Mapping[type, Kind] = {
+    bool: "truth",
+    float: "number",
+    str: "text",
+    timedelta: "duration",
+    datetime: "instant",
+}
 
 
 def names_in(node: Node | Value) -> Iterator[str]:
