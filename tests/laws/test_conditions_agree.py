@@ -93,9 +93,9 @@ INSTANT_NAMES = st.sampled_from(["now", "now", "last_order.at", "last_seen"])
 MOVED = st.builds("{} {} {}".format, INSTANT_NAMES, st.sampled_from("+-"), SPAN_VALUES)
 PASSED = st.builds("{} - {}".format, INSTANT_NAMES, INSTANT_NAMES | INSTANT_LITERALS)
 LITERALS: tuple[st.SearchStrategy[str], ...] = (
-    st.floats(allow_nan=False, allow_infinity=False).map(repr)
+    st.floats(-1e300, 1e300).map(repr)
     | st.integers(-(2**53), 2**53).map(str)
-    | st.sampled_from(["0", "-0.0", "20", "9007199254740992", "1e308", "5e-324", "0.1"]),
+    | st.sampled_from(["0", "-0.0", "20", "9007199254740992", "1e300", "5e-324", "0.1"]),
     LETTERS.filter(_readable).map(_quoted),
     st.sampled_from(["TRUE", "FALSE"]),
     INSTANT_LITERALS,
@@ -193,7 +193,8 @@ def test_python_and_duckdb_answer_alike(
 
 
 EDGES = [
-    "cart_count = 9007199254740992", "cart_count > spent", "huge = spent", "huge <= cart_count", "spent <> spent",
+    "cart_count = 9007199254740992", "cart_count > spent", "huge = spent", "huge <= cart_count",
+    "spent <> spent", "spent = 5e-324", "spent > 1e-300",
     "estimate.churn_risk = 0.1", "stage < trait.country", "stage LIKE '_'", "stage LIKE '%a%_%'", "stage LIKE ''",
     "stage = consent.email", "NOT consent.email OR stage = 'a'", "last_order.at - 30 days < now", "gap > 0 days",
     "last_order.at - last_seen > gap", "now - gap < last_order.at", "gap + gap > 3 days", "last_order.at + gap < now",

@@ -51,6 +51,12 @@ def answer(node: Node) -> Answer:
             return _any(tuple(map(answer, parts)))
         case Not(part=part):
             return _not(answer(part))
+        case _:
+            return _leaf(node)
+
+
+def _leaf(node: Compare | Between | In | Like | IsNull | Name | Literal) -> Answer:
+    match node:
         case Compare(left=left, sign=sign, right=right):
             return _compare(left, _OPERATORS[sign], right)
         case Between(value=value, low=low, high=high):

@@ -50,15 +50,14 @@ class Dialect(Struct, frozen=True):
     null: str
 
 
-_DUCKDB_WHOLE = "'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT'"
+_DUCKDB_NUMBERS = (
+    "'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT', 'UTINYINT', 'USMALLINT', 'UINTEGER', 'UBIGINT', 'UHUGEINT'"
+)
 _DUCKDB = Dialect(
     reads={
-        # Whole numbers and decimals wider than 64 bits go through text: DuckDB's own way to a double rounds twice.
-        "number": f"CASE WHEN typeof({{}}) IN ({_DUCKDB_WHOLE}) THEN TRY_CAST({{}} AS DOUBLE) "
-        "WHEN typeof({}) IN ('DOUBLE', 'FLOAT') THEN CASE WHEN isfinite(TRY_CAST({} AS DOUBLE)) "
-        "THEN TRY_CAST({} AS DOUBLE) END "
-        "WHEN typeof({}) IN ('HUGEINT', 'UHUGEINT') OR starts_with(typeof({}), 'DECIMAL') "
-        "THEN TRY_CAST(CAST({} AS VARCHAR) AS DOUBLE) END",
+        "number": f"CASE WHEN typeof({{}}) IN ({_DUCKDB_NUMBERS}) OR starts_with(typeof({{}}), 'DECIMAL') "
+        "THEN TRY_CAST({} AS DOUBLE) WHEN typeof({}) IN ('DOUBLE', 'FLOAT') THEN "
+        "CASE WHEN isfinite(TRY_CAST({} AS DOUBLE)) THEN TRY_CAST({} AS DOUBLE) END END",
         "text": "CASE WHEN typeof({}) = 'VARCHAR' OR starts_with(typeof({}), 'ENUM') THEN CAST({} AS VARCHAR) END",
         "truth": "CASE WHEN typeof({}) = 'BOOLEAN' THEN TRY_CAST({} AS BOOLEAN) END",
         "instant": "epoch_us(CASE WHEN typeof({}) = 'TIMESTAMP WITH TIME ZONE' THEN TRY_CAST({} AS TIMESTAMPTZ) END)",
@@ -79,6 +78,12 @@ def compiled(node: Node, dialect: Dialect) -> str:
             return f"({' OR '.join(compiled(part, dialect) for part in parts)})"
         case Not(part=part):
             return f"(NOT {compiled(part, dialect)})"
+        case _:
+            return _leaf(node, dialect)
+
+
+def _leaf(node: Compare | Between | In | Like | IsNull | Name | Literal, dialect: Dialect) -> str:
+    match node:
         case Compare(left=left, sign=sign, right=right):
             return _compare(left, sign, right, dialect)
         case Between(value=value, low=low, high=high):

@@ -144,7 +144,10 @@ def _counted(token: Token, following: Token | None, last: str) -> Iterator[Token
             )
         if last != "INTERVAL":
             yield Made(TokenType.INTERVAL, "INTERVAL", token.line, token.col, token.start, token.start - 1, [])
-    yield token
+        # As text it keeps its place in what sqlglot makes of it; as a number it would lose it.
+        yield Made(TokenType.STRING, token.text, token.line, token.col, token.start, token.end, [])
+    else:
+        yield token
 
 
 def _word(token: Token, following: Token | None, written: str, *, after_dot: bool) -> Token:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -52,6 +51,7 @@ def read(text: str) -> Node:
 
 
 _EXACT_MAX = 2**53  # beyond it a double no longer tells a whole number from its neighbour
+_LARGEST = 1e300  # leaves room to count money in its minor units
 _SIGNS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _CONDITIONS = frozenset({*_SIGNS, "and", "or", "not", "in", "is", "between", "like"})
 
@@ -174,7 +174,7 @@ def _number(node: exp.Expr) -> Literal:
     if node.is_string:
         return Literal(node.this)
     number = float(node.this)
-    if not math.isfinite(number) or (node.this.isdigit() and number > _EXACT_MAX):
+    if number > _LARGEST or (node.this.isdigit() and int(node.this) > _EXACT_MAX):
         raise Refused(
             _offset(node), f"{node.this:.40} is larger than numbers are exact to ({_EXACT_MAX}). Keep such ids as text."
         )
@@ -211,14 +211,14 @@ def _instant(node: exp.Expr) -> Literal:
     written = node.this.this if node.this.key == "literal" else ""
     try:
         at = datetime.fromisoformat(written)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise Refused(
-            _offset(node),
-            f"expected an instant with its zone, such as TIMESTAMP '2026-11-27 00:00:00+01:00', came {written!r:.60}.",
-        )
-    return Literal(at.astimezone(UTC))
+        if at.tzinfo is not None:
+            return Literal(at.astimezone(UTC))
+    except (ValueError, OverflowError):
+        pass  # told below, with what was written
+    raise Refused(
+        _offset(node),
+        f"expected an instant with its zone, such as TIMESTAMP '2026-11-27 00:00:00+01:00', came {written!r:.60}.",
+    )
 
 
 _VALUES: Mapping[str, Callable[[Any], Value]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wayline.errors import AuthorError
 
-__all__ = ["ADVICE", "ConditionError", "NO_ARITHMETIC", "Refused", "SAY"]
+__all__ = ["ADVICE", "NO_ARITHMETIC", "SAY", "ConditionError", "Refused"]
 
 NO_ARITHMETIC = "Conditions do no arithmetic but instants and durations: have a facet or a question answer it."
 ADVICE: dict[str, str] = {

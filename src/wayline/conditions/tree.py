@@ -11,7 +11,7 @@ from msgspec import Struct
 
 __all__ = [
     "DURATION_MAX", "KINDS", "SUMS", "And", "Between", "Compare", "In", "IsNull", "Kind", "Like", "Literal", "Name",
-    "Node", "Not", "Now", "Or", "Plain", "Sum", "Value", "kinds_of", "names_in", "spoken", "words",
+    "Node", "Not", "Now", "Or", "Plain", "Sum", "Value", "kind_of", "kinds_of", "names_in", "spoken", "words",
 ]  # fmt: skip
 
 DURATION_MAX = timedelta(days=10_000_000)  # SQL counts microseconds in 64 bits; a longer duration is unknown everywhere
@@ -132,6 +132,12 @@ def kinds_of(value: Value) -> frozenset[Kind]:
             return frozenset(gives for one, by, other, gives in SUMS if one in lefts and by == sign and other in rights)
         case _:
             assert_never(value)
+
+
+def kind_of(value: Value) -> Kind | None:
+    """The one kind this value has, whatever the facts are; None if only the facts can tell."""
+    kinds = kinds_of(value)
+    return next(iter(kinds)) if len(kinds) == 1 else None
 
 
 _KIND_OF: Mapping[type, Kind] = {
