@@ -53,7 +53,11 @@ _ACTIONS = {
     ),
 }
 ALTERNATIVES = Action(
-    "alternatives", content="cart-alternatives", journey="cart-recovery", needs={"affinity": 0.6}, shows=("J2-M", "J7-M")
+    "alternatives",
+    content="cart-alternatives",
+    journey="cart-recovery",
+    needs={"affinity": 0.6},
+    shows=("J2-M", "J7-M"),
 )
 PUSH = Action("reminder", channel="push", content="cart-push", journey="cart-recovery")
 
@@ -219,7 +223,10 @@ def _held(shop: Shop, customer_id: str, at: datetime, luck: random.Random) -> No
     until = at + timedelta(days=2)
     rules = [
         ("caps", Refusal("cap weekly: at most 2 in 7 days", "2 already", until)),
-        ("quiet_hours", Refusal("quiet hours 21:00 to 08:00", "it is 22:14 in Europe/Berlin", at + timedelta(hours=10))),
+        (
+            "quiet_hours",
+            Refusal("quiet hours 21:00 to 08:00", "it is 22:14 in Europe/Berlin", at + timedelta(hours=10)),
+        ),
         ("claims", Refusal("J1-M must be in stock", "sold out", topic="stock:J1-M")),
         ("consent", Refusal("no consent for marketing by email", "no grant is on record, or it was withdrawn")),
     ]
@@ -268,7 +275,10 @@ def _incidents(shop: Shop) -> None:
 def _jacket_shopper(shop: Shop) -> None:
     """Browses winter jackets twice on mobile, returns from an e-mail on desktop, adds one, exits at shipping."""
     who, mail = Identifier("anonymous_id", "a-jacket"), Identifier("email", "m-jacket")
-    consents = {"email:marketing": Consent(granted_at=START), "push:marketing": Consent(START, START + timedelta(days=1))}
+    consents = {
+        "email:marketing": Consent(granted_at=START),
+        "push:marketing": Consent(START, START + timedelta(days=1)),
+    }
     know(shop, JACKET, mail, who, consents=consents)
     shop.vault.put({"email:m-jacket": {"email": "mira.berg@example.org", "first_name": "Mira"}})
     day = datetime(2025, 11, 24, 18, tzinfo=UTC)
@@ -285,7 +295,9 @@ def _jacket_shopper(shop: Shop) -> None:
     ):
         happened(shop, who, name, day + timedelta(minutes=minutes), **more)
     _jacket_decisions(shop, day + timedelta(hours=51))
-    happened(shop, mail, "Order Completed", day + timedelta(hours=80), order_id="o-jacket", revenue=16900, products=[jacket])
+    happened(
+        shop, mail, "Order Completed", day + timedelta(hours=80), order_id="o-jacket", revenue=16900, products=[jacket]
+    )
 
 
 def _jacket_decisions(shop: Shop, at: datetime) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wayline.domain import Catalog, Estimate, Facts, Interpreter, Question, Ranked
+from wayline.domain import Catalog, Estimate, Facts, Interpreter, Product, Question, Ranked
 
 __all__ = ["READS", "RULES", "interpret"]
 
@@ -339,22 +339,22 @@ def _due_products(asked: _Asked) -> Estimate:
 
 _WEIGHTS = {"viewed": 1.0, "cart": 3.0, "wishlist": 2.0, "bought": 0.5}
 _CATEGORIES_MAX = 3
+_SIZES_MAX = 4  # sizes and colours of one style that may stand between two styles, on average
 
 
 def _affinity(asked: _Asked) -> Estimate:
     """What sells best in the categories they look at, near the prices they look at, in stock first."""
     leanings, signs = _leanings(asked)
     count_max = asked.parameter("count_max", 12)
-    hidden = _hidden(asked)
-    prices = [price for row in asked["viewed"] or () if isinstance(price := row.get("price"), int) and price > 0]
-    usual = sorted(prices)[len(prices) // 2] if prices else None
+    prices = sorted(price for row in asked["viewed"] or () if type(price := row.get("price")) is int and price > 0)
+    usual = prices[len(prices) // 2] if prices else None
     scores: dict[str, float] = {}
+    hidden = _hidden(asked)
     categories = sorted(leanings, key=lambda name: (-leanings[name], name))[:_CATEGORIES_MAX]
     for category in categories or [""]:
-        for place, sku in enumerate(asked.catalog.popular(category, count_max)):
-            if sku not in hidden:
-                # A product belongs to one category, so it is met once.
-                scores[sku] = leanings.get(category, 1.0) * _standing(asked, sku, usual) / (place + 2) ** 0.5
+        for place, product in enumerate(_choice(asked, category, hidden, count_max)):
+            # A product belongs to one category, so it is met once.
+            scores[product.sku] = leanings.get(category, 1.0) * _standing(product, usual) / (place + 2) ** 0.5
     if not scores:
         return asked.silence("the shelf has nothing to offer that they do not have")
     ranked = sorted(scores, key=lambda sku: (-scores[sku], sku))[:count_max]
@@ -364,7 +364,21 @@ def _affinity(asked: _Asked) -> Estimate:
     top = leanings[categories[0]]
     confidence = 0.25 + 0.5 * top * (1 - math.exp(-signs / 3))
     taste = f"{categories[0]} has {top:.0%} of their attention"
-    return asked.answer(value, confidence, taste, f"signs of taste: {signs:.0f}")
+    return asked.answer(value, confidence, taste, f"signs of taste: {signs:g}")
+
+
+def _choice(asked: _Asked, category: str, hidden: frozenset[str], count_max: int) -> Iterable[Product]:
+    """The best sellers of a category, one size or colour of each: three of a kind are no choice."""
+    chosen: dict[str, Product] = {}
+    for sku in asked.catalog.popular(category, _SIZES_MAX * count_max):
+        product = asked.catalog.product(sku)
+        if product is None or (style := product.product_id or sku) in hidden:
+            continue
+        if style not in chosen or (chosen[style].available == 0 and product.available):
+            chosen[style] = product
+        if len(chosen) == count_max:
+            break
+    return chosen.values()
 
 
 def _leanings(asked: _Asked) -> tuple[dict[str, float], float]:
@@ -388,17 +402,19 @@ def _category_of(asked: _Asked, sku: Any) -> str:
 
 
 def _hidden(asked: _Asked) -> frozenset[str]:
-    """What they have, had and sent back, or are about to have: no news to them."""
+    """Styles they have, had and sent back, or are about to have: no news to them, in no size."""
     seen = () if asked.parameter("shows_seen", False) else ("viewed",)
-    facets = ("cart", "bought", "returned", *seen)
-    return frozenset(row["sku"] for facet in facets for row in asked[facet] or () if isinstance(row.get("sku"), str))
+    rows = [row for facet in ("cart", "bought", "returned", *seen) for row in asked[facet] or ()]
+    return frozenset(_style(asked, row["sku"]) for row in rows if isinstance(row.get("sku"), str))
 
 
-def _standing(asked: _Asked, sku: str, usual: int | None) -> float:
-    """How well a product stands on its own: on the shelf for certain, unknown, or gone; near the usual price or far."""
+def _style(asked: _Asked, sku: str) -> str:
     product = asked.catalog.product(sku)
-    if product is None:
-        return 0.0
+    return product.product_id or sku if product is not None else sku
+
+
+def _standing(product: Product, usual: int | None) -> float:
+    """How well a product stands on its own: on the shelf for certain, unknown, or gone; near the usual price or far."""
     stock = 0.5 if product.available is None else 1.0 if product.available > 0 else 0.01
     if usual is None or not product.price:
         return stock

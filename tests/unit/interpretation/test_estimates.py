@@ -205,6 +205,18 @@ def test_the_jacket_shopper_is_shown_jackets_in_stock_near_the_price() -> None:
     assert [ranked.sku for ranked in shown.value] == ["shell", "parka", "fleece"]
 
 
+def test_one_size_of_a_style_is_shown_and_none_of_what_they_have() -> None:
+    sizes = [
+        Product(f"{style}-{size}", product_id=style, category="tops", available=3) for style in "ab" for size in "SML"
+    ]
+    shelf = Shelf(*sizes)
+    found = asked("affinity", shelf=shelf, bought=[bought("a-S", 9, category="tops")])
+    assert found.value == (Ranked("b-S", 0.707107),)
+    both = asked("affinity", shelf=shelf)
+    assert isinstance(both.value, tuple)
+    assert [ranked.sku for ranked in both.value] == ["a-S", "b-S"]
+
+
 def test_what_is_sold_out_comes_last() -> None:
     found = asked("affinity", viewed=[viewed("boots", "jackets")])
     assert isinstance(found.value, tuple)
