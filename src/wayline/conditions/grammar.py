@@ -71,11 +71,9 @@ def _unfitting(error: Mapping[str, Any], text: str) -> tuple[int, str]:
     start, came = len(error.get("start_context") or ""), error.get("highlight") or ""
     if came.upper() == "IS":
         return start, "IS takes NULL or NOT NULL. For TRUE and FALSE write = instead."
-    if "Unexpected" in error.get("description", ""):
-        return start, f"{came!r:.60} does not fit what stands before it. {SAY}"
-    if start + len(came) >= len(text.rstrip()):
+    if start + len(came) >= len(text.rstrip()) and "Unexpected" not in error.get("description", ""):
         return start, f"the condition ends in the middle, after {came!r:.60}. Complete it."
-    return start, f"something is missing before or after {came!r:.60}. {SAY}"
+    return start, f"{came!r:.60} does not fit what stands before it. {SAY}"
 
 
 # ------------------------------------------------------------------ words and signs

@@ -82,7 +82,7 @@ def test_the_tree_is_what_was_written() -> None:
         ("   \n ", 1, "the condition is empty"),
         ("a = 1 b", 7, "expected a unit after 1, came 'b'"),
         ("a b", 3, "'b' does not fit what stands before it"),
-        ("a = = 1", 5, "something is missing before or after '='"),
+        ("a = = 1", 5, "'=' does not fit what stands before it"),
         ("a = 1)", 6, "this bracket closes nothing"),
         ("a BETWEEN 1", 11, "the condition ends in the middle, after '1'"),
         ("a IS", 3, "IS takes NULL or NOT NULL"),
