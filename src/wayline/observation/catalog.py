@@ -56,22 +56,27 @@ def told(event: Event, currency: str = "") -> tuple[Product, ...]:
 def merged(before: Product, after: Product) -> Product:
     """One product out of two tellings: of price and stock the newer, of the rest what is said at all.
 
-    A price without an instant (one a page happened to show) never stands against one that has an instant.
+    A price without an instant (one a page happened to show) never stands against one that has an instant; a late
+    telling fills in what was missing and renames nothing.
     """
+    is_late = (
+        before.price_as_of is not None and after.price_as_of is not None and after.price_as_of < before.price_as_of
+    )
+    first, second = (before, after) if is_late else (after, before)
     price, price_as_of = _newer(before.price, before.price_as_of, after.price, after.price_as_of)
     available, stock_as_of = _newer(before.available, before.stock_as_of, after.available, after.stock_as_of)
     return replace(
         before,
-        product_id=after.product_id or before.product_id,
-        name=after.name or before.name,
-        category=after.category or before.category,
+        product_id=first.product_id or second.product_id,
+        name=first.name or second.name,
+        category=first.category or second.category,
         price=price,
         price_as_of=price_as_of,
-        cost=before.cost if after.cost is None else after.cost,
+        cost=second.cost if first.cost is None else first.cost,
         available=available,
         stock_as_of=stock_as_of,
-        url=after.url or before.url,
-        attributes={**before.attributes, **after.attributes} if after.attributes else before.attributes,
+        url=first.url or second.url,
+        attributes={**second.attributes, **first.attributes} if after.attributes else before.attributes,
     )
 
 

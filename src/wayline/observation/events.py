@@ -275,6 +275,7 @@ def _occurred_at(raw: Mapping[str, Any], received_at: datetime, sent_at: datetim
 
 # ------------------------------------------------------------------ who
 
+_AS_WRITTEN: Final = frozenset({"user_id", "anonymous_id"})
 _STRONGEST: Final = {"user_id": 0, "email": 1, "phone": 2}
 _BLOCKED: Final = frozenset(
     {"-1", "null", "none", "nil", "nan", "undefined", "anonymous", "guest", "unknown", "n/a", "true", "false",
@@ -292,8 +293,6 @@ def is_blocked(value: str) -> bool:
 
 def normalised(kind: str, value: str) -> str:
     """An identifier as it is hashed: the same mailbox or number gives the same text."""
-    if kind == "user_id" or kind == "anonymous_id":
-        return value.strip()
     if kind == "email":
         return value.strip().lower()
     if kind == "phone":
@@ -311,13 +310,15 @@ def _identifiers(
     for kind, field, value in _handles(raw, context, traits):
         if value is None:
             continue
-        handle = _handle(value, field, reading)
+        # A uuid and its like, which is nearly every id, needs no closer look.
+        is_plain = type(value) is str and 15 < len(value) < 100 and value.isprintable() and value[0] not in "0- "
+        handle = value if is_plain else _handle(value, field, reading)
         if not handle:
             continue
-        plain = normalised(kind, handle)
+        plain = handle.strip() if kind in _AS_WRITTEN else normalised(kind, handle)
         said.add(handle)
         said.add(plain)
-        if _is_usable(kind, plain):
+        if kind in _AS_WRITTEN or _is_usable(kind, plain):
             found.append(Identifier(kind, reading.keyed(kind, plain)))
             if kind == "push_token":
                 reading.personal[kind] = plain  # what a push is addressed to, as a mail is to an address

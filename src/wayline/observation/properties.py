@@ -152,7 +152,8 @@ def _context_text(value: Any, key: str, reading: Reading) -> Any:
 
 def _sealed_as(name: str) -> _Reader:
     def seal(value: Any, key: str, reading: Reading) -> Any:
-        return reading.seal(name, value if type(value) is str else _personal(value, key, reading))
+        reading.personal[name] = value if type(value) is str else _personal(value, key, reading)
+        return GONE
 
     return seal
 
@@ -330,6 +331,8 @@ def _url(value: Any, key: str, reading: Reading) -> Any:
         return reading.seal(reading.prefix + key, _personal(value, key, reading))
     if type(value) is not str:
         raise reading.wrong(key, "a URL (a string)", value)
+    if "?" not in value and "#" not in value and "@" not in value and "%" not in value:
+        return value
     bare = value.partition("#")[0].partition("?")[0]
     names_someone = "@" in bare or "%40" in bare
     if names_someone or bare != value:

@@ -180,3 +180,13 @@ def test_a_bad_row_is_named(row: dict[str, Any], code: str, field: str) -> None:
     with pytest.raises(Rejected) as caught:
         from_rows([{"sku": "A"}, row], as_of=NOON)
     assert (caught.value.code, caught.value.field) == (code, field)
+
+
+def test_a_late_view_fills_in_and_renames_nothing() -> None:
+    shelf = Shelf()
+    shelf.take(event("Product Viewed", sku="J", name="Ridge Jacket", price=12900))
+    shelf.take(
+        event("Product Viewed", at=NOON - timedelta(days=9), sku="J", name="Old name", category="Jackets", price=1)
+    )
+    product = shelf.product("J")
+    assert product is not None and (product.name, product.category, product.price) == ("Ridge Jacket", "Jackets", 12900)
