@@ -68,7 +68,7 @@ class Rendering(Struct):
             return rendered
         kind = ADDRESS_KINDS.get(action.channel)
         to = str(personal.get(kind, "")) if kind else customer.customer_id
-        if not to and decision.delivers:
+        if not to:
             return Refusal(
                 f"address: the {action.channel} address must be in the vault", "it is not there, or was erased"
             )
