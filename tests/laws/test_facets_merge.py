@@ -12,6 +12,7 @@ from tests.laws.remembering import KEPT, streams
 
 from wayline.domain import Event
 from wayline.interpretation.facets import fold, merge
+from wayline.interpretation.readings import state_key
 
 
 def folded(events: Iterable[Event]) -> Mapping[str, Any]:
@@ -82,7 +83,7 @@ def test_folding_never_changes_a_state_that_someone_holds(events: list[Event], l
 def test_no_facet_outgrows_its_bound(many: list[list[Event]]) -> None:
     states = folded(event for n, events in enumerate(many) for event in _renamed(events, str(n)))
     for facet in KEPT:
-        state = states.get(facet.name)
+        state = states.get(state_key(facet))
         if state is None:
             continue
         if facet.kind in ("recent", "latest_per_key"):

@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 from wayline.domain import Event, Facet
 from wayline.interpretation.paths import elements_of, facts_of, getter, parts_of
 from wayline.interpretation.point_in_time import sql
-from wayline.interpretation.readings import EPOCH, read, size_of, tiles_of
+from wayline.interpretation.readings import EPOCH, read, size_of, state_key, tiles_of
 
 __all__ = ["fingerprint", "fold", "merge", "read", "sql", "touches"]
 
@@ -55,11 +55,12 @@ def merge(a: Mapping[str, _State], b: Mapping[str, _State], facets: Sequence[Fac
     for facet in facets:
         if facet.kind == "derived":
             continue
-        left, right = a.get(facet.name), b.get(facet.name)
+        key = state_key(facet)
+        left, right = a.get(key), b.get(key)
         if left is not None and right is not None:
-            merged[facet.name] = _MERGES[facet.kind](left, right, facet)
+            merged[key] = _MERGES[facet.kind](left, right, facet)
         elif left is not None or right is not None:
-            merged[facet.name] = right if left is None else left
+            merged[key] = right if left is None else left
     return merged
 
 
@@ -69,7 +70,7 @@ def touches(facet: Facet, name: str) -> bool:
 
 
 def fingerprint(facets: Sequence[Facet]) -> str:
-    """Changes when any state would have another shape or meaning: memories of another fingerprint are folded again."""
+    """Changes when the log, folded anew, could give other states: memories of another fingerprint are due for it."""
     kept = sorted(_shape(facet) for facet in facets if facet.kind != "derived")
     return blake2b(repr(kept).encode(), digest_size=16).hexdigest()
 
@@ -86,7 +87,7 @@ def _shape(facet: Facet) -> tuple[Any, ...]:
 @lru_cache(maxsize=4096)
 def _plan(facets: tuple[Facet, ...], name: str) -> tuple[tuple[str, _Step], ...]:
     """The steps of one event name, compiled once: a facet remembers its own hash, so finding them again is cheap."""
-    return tuple((facet.name, _step(facet, name)) for facet in facets if touches(facet, name))
+    return tuple((state_key(facet), _step(facet, name)) for facet in facets if touches(facet, name))
 
 
 def _step(facet: Facet, name: str) -> _Step:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from wayline.domain import Contact, Customer, Enrollment, Estimate, Facts, Playbook, World
 from wayline.errors import Broken
@@ -222,7 +222,7 @@ def recordable(value: Any) -> Any:
 
 def _thawed(name: str, value: Any) -> Any:
     if name == "contacts" or name.startswith("mailbox."):
-        return tuple(Contact(*row[:8], tuple(row[8]), row[9]) for row in value)
+        return tuple(convert(row, Contact) for row in value)
     if isinstance(value, dict) and value.keys() == {"seconds"}:
         return timedelta(seconds=value["seconds"])
     return value

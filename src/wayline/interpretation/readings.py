@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -24,6 +26,7 @@ __all__ = [
     "VISIT_GAP",
     "read",
     "size_of",
+    "state_key",
     "tiles_of",
 ]
 
@@ -34,6 +37,16 @@ ROW_KINDS = ("recent", "latest_per_key", "ledger")
 
 _Row: TypeAlias = dict[str, Any]
 _States: TypeAlias = Mapping[str, Any]
+
+
+@lru_cache(maxsize=4096)
+def state_key(facet: Facet) -> str:
+    """Under which name a facet's state is kept: its own, and what gives the state its shape.
+
+    So a declaration that changes shape begins anew, and never reads what was written by another meaning of it.
+    """
+    shape = (facet.kind, facet.value, facet.key, facet.fields, facet.priority, facet.window and facet.tile)
+    return f"{facet.name}:{blake2b(repr(shape).encode(), digest_size=3).hexdigest()}"
 
 
 def size_of(facet: Facet) -> int:
@@ -60,9 +73,9 @@ def _default_tile(window: timedelta) -> timedelta:
 def read(states: _States, facet: Facet, facets: Mapping[str, Facet], now: datetime) -> Any:
     """What the facet says now; None if it says nothing."""
     if facet.kind != "derived":
-        return _own(states.get(facet.name), facet, now, facet.window)
+        return _own(states.get(state_key(facet)), facet, now, facet.window)
     of = facets[facet.of]
-    state = states.get(of.name)
+    state = states.get(state_key(of))
     if of.kind in ROW_KINDS:
         rows = _narrowed(_rows(state, of, now, _shorter(facet.window, of.window)), facet, now)
         return READINGS[facet.read](rows, facet, now)

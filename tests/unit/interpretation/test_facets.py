@@ -17,7 +17,7 @@ from wayline.errors import AuthorError
 from wayline.interpretation.estimates import READS, RULES
 from wayline.interpretation.facets import fingerprint, fold, merge, read, sql, touches
 from wayline.interpretation.paths import ELEMENTS_MAX, TEXT_MAX
-from wayline.interpretation.readings import READINGS
+from wayline.interpretation.readings import READINGS, state_key
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -181,8 +181,8 @@ def test_whatever_a_sender_sends_little_of_it_is_kept() -> None:
     states = remembered(
         happened("Viewed", products=[{"sku": f"{n}" + "x" * 1000} for n in range(1000)]), facets=(viewed,)
     )
-    assert len(states["viewed"]) == ELEMENTS_MAX
-    assert {len(row[4]) for row in states["viewed"]} == {TEXT_MAX}
+    assert len(states[state_key(viewed)]) == ELEMENTS_MAX
+    assert {len(row[4]) for row in states[state_key(viewed)]} == {TEXT_MAX}
 
 
 def test_folding_what_touches_nothing_gives_the_same_mapping() -> None:
@@ -195,6 +195,17 @@ def test_folding_what_touches_nothing_gives_the_same_mapping() -> None:
 def test_a_merge_drops_what_is_no_longer_declared() -> None:
     states = remembered(happened("Product Added", sku="a"), facets=(CART,))
     assert merge(states, {}, (ORDERS,)) == {}
+
+
+def test_a_declaration_that_changes_shape_never_reads_the_old_state() -> None:
+    before = Facet(name="viewed", kind="recent", events=("Viewed",), fields=("sku",))
+    after = Facet(name="viewed", kind="recent", events=("Viewed",), fields=("price", "sku"))
+    states = remembered(happened("Viewed", sku="a", price=1), facets=(before,))
+    assert read(states, after, {"viewed": after}, NOON) == []
+    folded = fold(states, happened("Viewed", sku="b", price=2), (after,))
+    assert [row["price"] for row in read(folded, after, {"viewed": after}, NOON)] == [2]
+    wider = Facet(name="viewed", kind="recent", events=("Viewed", "Clicked"), fields=("sku",), size_max=9, window=DAY)
+    assert [row["sku"] for row in read(states, wider, {"viewed": wider}, NOON)] == ["a"]
 
 
 def test_the_fingerprint_changes_with_what_is_kept_and_not_with_what_is_read() -> None:
