@@ -36,7 +36,7 @@ from wayline.observation.vocabulary import (
 __all__ = [
     "UNVERIFIED", "VOCABULARY",
     "Parsed",
-    "fingerprint", "is_blocked", "normalised", "order_meaning", "parse", "parse_batch",
+    "is_blocked", "normalised", "order_meaning", "parse", "parse_batch",
 ]  # fmt: skip
 
 UNVERIFIED: Final = "unverified"
@@ -478,12 +478,6 @@ def order_meaning(event: Event) -> tuple[str, str] | None:
     status, part = _STATUS[event.name]
     which = event.properties.get(part) if part else None
     return (order_id, status if which is None else f"{status}:{which}")
-
-
-def fingerprint(event: Event) -> bytes:
-    """What an event says, without when: equal for a client's retry, which is sent and received anew."""
-    told = (event.kind, event.name, event.identifiers, event.properties, event.context)
-    return blake2b(msgspec.msgpack.encode(told, order="deterministic"), digest_size=16).digest()
 
 
 # ------------------------------------------------------------------ the encoded whole

@@ -16,7 +16,6 @@ from wayline.errors import Rejected
 from wayline.observation.events import (
     UNVERIFIED,
     Parsed,
-    fingerprint,
     is_blocked,
     normalised,
     order_meaning,
@@ -207,14 +206,6 @@ def test_two_undated_messages_of_one_request_stay_two() -> None:
     first, second = parse_batch(items, source="web", received_at=NOW, keyed=keyed)
     assert isinstance(first, Parsed) and isinstance(second, Parsed)
     assert first.event.event_id != second.event.event_id
-
-
-def test_a_retry_says_the_same_and_another_message_does_not() -> None:
-    first = read(timestamp="2024-11-29T07:00:00Z", sentAt="2024-11-29T07:00:01Z", properties={"sku": "A"}).event
-    retry = read(timestamp="2024-11-29T07:00:00Z", sentAt="2024-11-29T07:00:09Z", properties={"sku": "A"}).event
-    other = read(timestamp="2024-11-29T07:00:00Z", sentAt="2024-11-29T07:00:01Z", properties={"sku": "B"}).event
-    assert first.occurred_at != retry.occurred_at
-    assert fingerprint(first) == fingerprint(retry) != fingerprint(other)
 
 
 def test_three_tellings_of_one_order_mean_one_thing() -> None:

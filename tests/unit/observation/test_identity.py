@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from wayline.observation.identity import (
     is_shared,
     resolve,
 )
+from wayline.observation.vocabulary import DEVICES
 
 START = datetime(2024, 11, 1, 12, tzinfo=UTC)
 
@@ -311,3 +313,15 @@ def test_an_event_about_no_person_is_not_resolved() -> None:
     event = Event(event_id="m", source="s", name="Inventory Changed", occurred_at=START, received_at=START)
     with pytest.raises(Broken, match="about no person"):
         resolve(event, {}, Directory())
+
+
+def test_the_reference_page_tells_the_table_and_the_limits() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "identity.md").read_text()
+    for evidence, (secret, public) in CONFIDENCE.items():
+        assert f"| {evidence} | {secret} | {public} |" in page
+    limits = Limits()
+    for name in limits.__struct_fields__:
+        value = getattr(limits, name)
+        assert f"| `{name}` | {value.days if isinstance(value, timedelta) else value} |" in page
+    for kind in DEVICES:
+        assert f"`{kind}`" in page
