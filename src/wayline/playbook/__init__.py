@@ -103,7 +103,10 @@ def _trees(files: Mapping[str, str], findings: Findings) -> Iterator[tuple[str, 
     if "wayline.toml" not in files:
         text = "a playbook needs 'wayline.toml': who the shop is, its currency, zone and languages."
         findings.problems.append(Problem("wayline.toml", 1, text))
+    stems: dict[str, str] = {}
     for file, text in sorted(files.items()):
+        if (other := stems.setdefault(file.rsplit(".", 1)[0], file)) != file and file.endswith((".yaml", ".yml")):
+            findings.problems.append(Problem(file, 1, f"{other!r} defines the same. Keep one of them."))
         if not _KNOWN_FILES.fullmatch(file):
             findings.warnings.append(Problem(file, 1, "no part of a playbook has this name; it is not read."))
         elif file == "wayline.toml":

@@ -25,6 +25,7 @@ from wayline.domain import (
     Wait,
 )
 from wayline.errors import did_you_mean
+from wayline.observation.vocabulary import VOCABULARY
 from wayline.playbook.grammar import (
     Duration,
     Either,
@@ -200,8 +201,9 @@ def read_journey(root: Node, place: Place, known: Known, version: str) -> Journe
     steps = _steps(section, known)
     reentry = _reentry(section)
     carries = _carried(section, steps, reentry, known)
-    _check_owner_and_name(section)
+    _check_name(section)
     _check_entry(section, known)
+    _doubt_carried(section, carries)
     start = _start(section, steps)
     if steps:
         _check_paths(section, steps, start)
@@ -235,7 +237,7 @@ def _owner(section: Section) -> Owner:
     return Owner() if owner is None else Owner(owner["business"] or "", owner["technical"] or "", owner["qa"] or "")
 
 
-def _check_owner_and_name(section: Section) -> None:
+def _check_name(section: Section) -> None:
     stem = section.place.file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     if section["journey"] and section["journey"] != stem:
         section.wrong(
@@ -255,6 +257,14 @@ def _check_entry(section: Section, known: Known) -> None:
     for name, node in _named(section, "exits_on"):
         if name in (section["enters_on"] or ()) and not section["exits_match"]:
             section.place.doubt(node, f"{name!r} both enters and exits. Say what must match with 'exits_match'.")
+
+
+def _doubt_carried(section: Section, carries: tuple[str, ...]) -> None:
+    for event, node in _named(section, "enters_on"):
+        usual = VOCABULARY.get(event, ())
+        for name in [name for name in carries if usual and name not in usual]:
+            doubt = f"the journey reads 'trigger.{name}', which {event!r} does not usually carry"
+            section.place.doubt(node, f"{doubt}. {did_you_mean(name, usual)}")
 
 
 def _named(section: Section, field: str) -> Iterator[tuple[str, Node]]:

@@ -63,6 +63,29 @@ def test_an_event_nobody_sends_is_doubted_and_not_refused():
     ]
 
 
+def test_a_property_the_event_does_not_carry_is_doubted():
+    checked = check_playbook(with_text("journeys/cart.yaml", "after 7 days", "per order"))
+    assert [str(doubt) for doubt in checked.warnings] == [
+        "journeys/cart.yaml:6: the journey reads 'trigger.order', which 'Checkout Started' does not usually carry. "
+        "Defined: 'affiliation', 'coupon', 'currency', 'discount', 'order_id', 'products', 'revenue', 'shipping', "
+        "'tax', 'value'. Did you mean 'order_id'?"
+    ]
+
+
+def test_two_files_of_one_name_are_one_too_many():
+    files = {**GOOD, "journeys/cart.yml": GOOD["journeys/cart.yaml"]}
+    assert [str(problem) for problem in check_playbook(files).problems] == [
+        "journeys/cart.yml:1: 'journeys/cart.yaml' defines the same. Keep one of them."
+    ]
+
+
+def test_a_file_that_is_no_part_of_a_playbook_is_doubted():
+    checked = check_playbook({**GOOD, "journey/late.yaml": "journey: late", "README.md": "# Hello"})
+    assert [str(doubt) for doubt in checked.warnings] == [
+        "journey/late.yaml:1: no part of a playbook has this name; it is not read."
+    ]
+
+
 def test_the_journey_of_the_design_compiles_word_for_word():
     files = {str(path.relative_to(APPAREL)): path.read_text("utf-8") for path in APPAREL.rglob("*.*") if path.is_file()}
     checked = check_playbook(files)
