@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.laws.remembering import KEPT, streams
+from tests.laws.remembering import HOUR, KEPT, NAMES, START, streams
 
-from wayline.domain import Event
+from wayline.domain import Event, Facet
+from wayline.interpretation import facets
 from wayline.interpretation.facets import fold, merge
 from wayline.interpretation.readings import state_key
 
@@ -93,3 +95,67 @@ def test_no_facet_outgrows_its_bound(many: list[list[Event]]) -> None:
         elif facet.window is not None:
             assert facet.tile is not None
             assert len(state[1]) <= facet.window // facet.tile
+
+
+# ------------------------------------------------------------------ mutants the laws must catch
+
+
+def _last_to_arrive(facet: Facet, name: str) -> Any:
+    return lambda state, event: [event.occurred_at, event.source, event.event_id, True]
+
+
+def _newest_keys(registers: Any, key: str, row: list[Any], size: int) -> dict[str, Any]:
+    """Keeps the keys it met first: what came in first depends on the order."""
+    known = registers or {}
+    return known if key not in known and len(known) >= size else {**known, key: row}
+
+
+def _undropped(state: Any, index: int, amount: int, kept_max: int) -> Any:
+    newest, tiles = state or [index, {}]
+    return [max(newest, index), {**tiles, index: tiles.get(index, 0) + amount}]
+
+
+@pytest.mark.parametrize(
+    ("where", "mutant", "law"),
+    [
+        ("_STEPS", {**facets._STEPS, "last": _last_to_arrive}, test_any_order_leaves_the_same_memory),
+        ("_add_register", _newest_keys, test_any_order_leaves_the_same_memory),
+        ("_add_tile", _undropped, test_a_merge_of_memories_is_the_fold_of_the_union),
+    ],
+)
+def test_the_laws_catch(where: str, mutant: Any, law: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is tried on a history long enough to fill every bound."""
+    properties = [{"order_id": f"o{n}", "sku": "a", "price": n} for n in range(12)]
+    events = [
+        Event(
+            event_id=f"e{n}",
+            source="s",
+            name=NAMES[n % len(NAMES)] if n % 2 else "Ordered",
+            occurred_at=START - (n * 7 % 12) * 6 * HOUR,
+            received_at=START,
+            properties=properties[n],
+        )
+        for n in range(12)
+    ]
+    held = law.hypothesis.inner_test
+    facets._plan.cache_clear()
+    held(events, _Reversing())
+    monkeypatch.setattr(facets, where, mutant)
+    facets._plan.cache_clear()
+    with pytest.raises(AssertionError):
+        held(events, _Reversing())
+    facets._plan.cache_clear()
+
+
+class _Reversing:
+    """Luck that always does the worst: it turns the order round, and deals every other event to the other side."""
+
+    def __init__(self) -> None:
+        self.dealt = 0
+
+    def shuffle(self, items: list[Event]) -> None:
+        items.reverse()
+
+    def random(self) -> float:
+        self.dealt += 1
+        return self.dealt % 2 * 0.9

@@ -268,6 +268,15 @@ def test_s31_an_absent_answer_is_no_answer(answer: Estimate | None) -> None:
     assert found.reasons[-1] == "no answer from the model intent: rule used"
 
 
+@pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.parametrize("answer", [None, modelled(0.0), modelled(0.9, None), modelled(0.62), modelled(float("nan"))])
+def test_s31_whatever_becomes_of_a_model_its_question_has_an_honest_answer(rule: str, answer: Estimate | None) -> None:
+    question = Question(name=rule, rule=rule, model="m", floor=0.8)
+    found = interpret(question, {"match_confidence": 1.0}.get, Shelf(), NOW, answer)
+    assert (found.basis, found.value, found.confidence) == ("rule", None, 0)
+    assert found.reasons[-1].endswith("rule used")
+
+
 def test_s31_no_answer_at_all_has_no_confidence() -> None:
     found = answered(None, checkout_at=None)
     assert (found.value, found.confidence) == (None, 0)
