@@ -59,3 +59,7 @@ lock: install ## resolve the dependencies anew: hashed, wheels only, naming no i
 
 clean: ## remove what make and the tools wrote; data folders stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: kills
+kills: install ## 200 kills of a running engine at random instants, and what they left
+	WAYLINE_KILLS=200 $(BIN)/python -m pytest -s tests/simulation/test_kills.py
