@@ -113,7 +113,8 @@ def test_s13_killed_at_any_instant(tmp_path: Path) -> None:
         assert store.state.set_asides() == []
         assert replay_all(store.state, apparel()).different == ()
         unclear = sum(row.state == "unknown" for row in store.state.deliveries())
-        assert examine(store.log, store.state, moment_of(total)).counts["deliveries.unknown"] == unclear
+        counted = examine(store.log, store.state, moment_of(total)).counts
+        assert counted["deliveries.unknown"] == unclear
         found = calls(tmp_path)
         print(
             f"\n{kills} kills, {len(store.log.read(0, 1_000_000)):,} events, {sum(found['marketing'].values()):,} marketing "
