@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import time, timedelta
 
-from wayline.domain import Action, Cap, Claim, Contact, QuietHours, Refusal
+from wayline.domain import Action, Cap, Claim, Contact, QuietHours, Refusal, Suppression
 from wayline.governance.consent import Gate, local_time, next_local, zone_of
 from wayline.interpretation.moment import Moment
 
@@ -38,10 +38,19 @@ def _suppression(action: Action, moment: Moment) -> Refusal | None:
     for rule in moment.playbook.policy.suppressions:
         if action.purpose not in rule.purposes or action.journey in rule.except_journeys:
             continue
-        if rule.when.evaluate(moment.fact, moment.now) is True:
-            found = "; ".join(rule.when.explain(moment.fact, moment.now)) or rule.when.text
-            return Refusal(f"{rule.name}: {rule.reason}", found, rule.when.flips_at(moment.fact, moment.now))
+        if rule.name not in moment.ruled:
+            moment.ruled[rule.name] = _suppressed(rule, moment)
+        refusal: Refusal | None = moment.ruled[rule.name]
+        if refusal is not None:
+            return refusal
     return None
+
+
+def _suppressed(rule: Suppression, moment: Moment) -> Refusal | None:
+    if rule.when.evaluate(moment.fact, moment.now) is not True:
+        return None
+    found = "; ".join(rule.when.explain(moment.fact, moment.now)) or rule.when.text
+    return Refusal(f"{rule.name}: {rule.reason}", found, rule.when.flips_at(moment.fact, moment.now))
 
 
 def _claims(action: Action, moment: Moment) -> Refusal | None:

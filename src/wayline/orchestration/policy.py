@@ -107,6 +107,7 @@ def _contest(rivals: Sequence[Proposal], lane: Lane, moment: Moment, asked: Aske
     if not rivals:
         return Ruling((), ())
     moment.reads = {} if asked.placement is None else {"placement": asked.placement}
+    moment.ruled = {}
     judged = [_judge(proposal, lane, moment, asked.placement) for proposal in rivals]
     winner = max((j for j in judged if j.standing is not None), key=_order, default=None)
     slot_frees = moment.now + moment.playbook.policy.slot
@@ -361,6 +362,7 @@ def recheck(decision: Decision, moment: Moment) -> Verdict | None:
     assert decision.action is not None
     contacts: Sequence[Contact] = moment.customer.standing.contacts
     moment.known["contacts"] = tuple(c for c in contacts if c.decision_id != decision.decision_id)
+    moment.ruled = {}
     try:
         return _first_refusal(decision.action, moment) or _same_mailbox(decision, moment)
     finally:
