@@ -83,7 +83,7 @@ def event(number: int) -> Event:
 def decided(number: int, customer_id: str, at: datetime) -> tuple[Decision, Delivery]:
     decision_id = hashed(f"decision{number}")
     action = Action("reminder", content="cart-reminder", journey="cart-recovery")
-    refused = Verdict(action, "caps", Refusal("caps", "2 of 2 contacts in 7 days", at))
+    refused = Verdict(action, "caps", Refusal("weekly", "2 of 2 contacts in 7 days", at))
     made = Decision(
         decision_id, customer_id, at, "marketing", f"event:{number}", action,
         considered=(Verdict(action, score=1.5), refused), facts={"cart_value": 4200, "stage": "purchase"},

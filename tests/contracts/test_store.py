@@ -297,7 +297,7 @@ def test_merges_are_followed_for_ever(state: State) -> None:
     assert state.due(NOON, 9) == [(NOON, "c3")] and state.waiting_on(["stock:S1"]) == ["c3"]
     assert [one.identifier.value for one in state.links("c3")] == ["a", "b", "u"]
     assert state.links("c1") == state.links("c3")
-    assert state.merges("c3") == [merge("c1", "c2"), merge("c2", "c3")] and state.merges("c9") == []
+    assert state.merges("c3") == state.merges() == [merge("c1", "c2"), merge("c2", "c3")] and state.merges("c9") == []
     assert [one.decision_id for one in state.decisions("c3")] == ["d3", "d1"]
     assert [one.decision_id for one in state.deliveries("c1")] == ["d3", "d1"]
     assert set(state.load(["c1"])) == {"c1"}, "the loser is still there to be merged from"
@@ -422,6 +422,22 @@ def test_a_repeated_commit_cannot_send_twice(state: State, settled: Any) -> None
     state.commit(first)
     assert state.outbox("pending", NOON + MINUTE, 10) == []
     assert state.delivery("d1") == delivery("d1", state=settled, attempts=1)
+
+
+def test_changes_are_told_until_they_are_shipped(state: State) -> None:
+    state.commit(Batch(decisions=[decision("d1"), decision("d2")], deliveries=[delivery("d1")]))
+    told = state.changes(0, 10)
+    assert [one.row for one in told] == [decision("d1"), decision("d2"), delivery("d1")]
+    assert state.changes(told[0].number, 1) == told[1:2]
+    taken = delivery("d1", state="attempting", attempts=1)
+    state.commit(Batch(deliveries=[taken], holds=[Hold("d2", NOON)], shipped=told[-1].number))
+    assert [one.row for one in state.changes(0, 10)] == [decision("d2", count=2), taken]
+    newest = max(one.number for one in state.changes(0, 10))
+    assert newest > told[-1].number
+    state.commit(Batch(shipped=newest))
+    assert state.changes(0, 10) == []
+    state.commit(Batch(deliveries=[taken]))
+    assert [one.row for one in state.changes(newest, 10)] == [taken], "numbers are never used twice"
 
 
 def test_the_position_never_goes_back(state: State) -> None:

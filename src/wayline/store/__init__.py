@@ -33,6 +33,7 @@ from wayline.domain import (
 __all__ = [
     "Appended",
     "Batch",
+    "Change",
     "Delivery",
     "DeliveryState",
     "Link",
@@ -104,6 +105,13 @@ class Delivery(Struct, frozen=True, kw_only=True):
     provider_id: str = ""
 
 
+class Change(Struct, frozen=True):
+    """A decision or an outbox row as it is now, and the number of the change that made it so."""
+
+    number: int
+    row: Decision | Delivery
+
+
 class Batch(Struct, kw_only=True):
     """All that a micro-batch of turns changed: committed in one transaction, whole or not at all."""
 
@@ -131,7 +139,9 @@ class Batch(Struct, kw_only=True):
     topics: dict[str, tuple[str, ...]] = {}
     """Customer id to the whole set of topics it waits on."""
     notes: dict[str, bytes] = {}
-    """Small named values of the runtime, such as how far the lake is shipped."""
+    """Small named values of the runtime."""
+    shipped: int | None = None
+    """Changes up to this number are in the lake and need not be told again."""
 
 
 class Log(Protocol):
@@ -200,8 +210,8 @@ class State(Protocol):
         """The evidence for one customer and all who were merged into it, oldest first."""
         ...
 
-    def merges(self, customer_id: str) -> list[Merge]:
-        """How this customer came to be one person: every merge that ends in it, oldest first."""
+    def merges(self, customer_id: str | None = None) -> list[Merge]:
+        """How this customer came to be one person: every merge that ends in it, oldest first; None: all."""
         ...
 
     def holders(self, identifier: Identifier) -> list[Link]:
@@ -242,6 +252,10 @@ class State(Protocol):
 
     def deliveries(self, customer_id: str | None = None) -> Iterator[Delivery]:
         """Outbox rows in order of creation, of one customer (and those merged into it) or of all."""
+        ...
+
+    def changes(self, after: int, count_max: int) -> list[Change]:
+        """What was written since change `after`, oldest first, until it is `shipped`; a row may come more than once."""
         ...
 
     def refused_entries(self) -> Iterator[tuple[str, EntryRefusal, int]]:

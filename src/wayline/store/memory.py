@@ -9,6 +9,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 from threading import RLock
 from typing import Any
 
@@ -29,7 +30,7 @@ from wayline.domain import (
     Standing,
 )
 from wayline.errors import Broken
-from wayline.store import Appended, Batch, Delivery, DeliveryState, Rejection, SetAside
+from wayline.store import Appended, Batch, Change, Delivery, DeliveryState, Rejection, SetAside
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
 from wayline.store.lineage import check_merges, root_of
 from wayline.store.outbox import TRANSITIONS, check_move, is_born
@@ -172,6 +173,8 @@ class MemoryState:
         self._topics: dict[str, tuple[str, ...]] = {}
         self._waiting: dict[str, dict[str, None]] = {}
         self._notes: dict[str, bytes] = {}
+        self._changes: dict[tuple[bool, str], int] = {}  # in order of number, for each row the newest only
+        self._change = 0
         self._wakes = _Agenda()
         self._pending = _Agenda()
         self._attempting = _Agenda()
@@ -235,9 +238,11 @@ class MemoryState:
             if decision.decision_id not in self._decisions:
                 self._decisions[decision.decision_id] = decision
                 self._decisions_of.setdefault(decision.customer_id, []).append(decision.decision_id)
+                self._note_change(is_delivery=False, key=decision.decision_id)
         for hold in holds:
             held = self._decisions[hold.decision_id]
             self._decisions[hold.decision_id] = replace(held, count=held.count + 1, until=hold.until)
+            self._note_change(is_delivery=False, key=hold.decision_id)
 
     def _put_delivery(self, delivery: Delivery) -> None:
         key, state = delivery.decision_id, delivery.state
@@ -246,8 +251,14 @@ class MemoryState:
             self._in_state[stored.state].pop(key, None)
         self._deliveries[key] = delivery
         self._in_state[state][key] = None
+        self._note_change(is_delivery=True, key=key)
         self._pending.put(key, delivery.due_at if state == "pending" else None)
         self._attempting.put(key, (delivery.lease_until or delivery.due_at) if state == "attempting" else None)
+
+    def _note_change(self, *, is_delivery: bool, key: str) -> None:
+        self._change += 1
+        self._changes.pop((is_delivery, key), None)
+        self._changes[is_delivery, key] = self._change
 
     def _put_world(self, batch: Batch) -> None:
         for address in batch.addresses:
@@ -263,6 +274,8 @@ class MemoryState:
         for customer_id, topics in batch.topics.items():
             self._wait_on(customer_id, topics)
         self._notes.update(batch.notes)
+        if batch.shipped is not None:
+            self._changes = {row: number for row, number in self._changes.items() if number > batch.shipped}
 
     def _wait_on(self, customer_id: str, topics: tuple[str, ...]) -> None:
         for topic in self._topics.pop(customer_id, ()):
@@ -295,9 +308,9 @@ class MemoryState:
             places = sorted(place for one in self._family(customer_id) for place in self._links_of.get(one, ()))
             return [self._links[place] for place in places]
 
-    def merges(self, customer_id: str) -> list[Merge]:
+    def merges(self, customer_id: str | None = None) -> list[Merge]:
         with self._lock:
-            family = self._family(customer_id)
+            family = self._merges if customer_id is None else self._family(customer_id)
             return [merge for loser, merge in self._merges.items() if loser in family]
 
     def holders(self, identifier: Identifier) -> list[Link]:
@@ -369,6 +382,15 @@ class MemoryState:
                 family = self._family(customer_id)
                 rows = [row for row in rows if row.customer_id in family]
             return iter(sorted(rows, key=lambda row: (row.created_at, row.decision_id)))
+
+    def changes(self, after: int, count_max: int) -> list[Change]:
+        with self._lock:
+            newer = takewhile(lambda row: self._changes[row] > after, reversed(self._changes))
+            oldest = list(newer)[::-1][:count_max]
+            return [Change(self._changes[row], self._changed(*row)) for row in oldest]
+
+    def _changed(self, is_delivery: bool, key: str) -> Decision | Delivery:
+        return self._deliveries[key] if is_delivery else self._decisions[key]
 
     def refused_entries(self) -> Iterator[tuple[str, EntryRefusal, int]]:
         with self._lock:

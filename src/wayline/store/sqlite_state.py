@@ -30,7 +30,7 @@ from wayline.domain import (
     Standing,
 )
 from wayline.errors import Broken
-from wayline.store import Batch, Delivery, DeliveryState, SetAside
+from wayline.store import Batch, Change, Delivery, DeliveryState, SetAside
 from wayline.store.durable import Durable, all_rows, first_value
 from wayline.store.lineage import check_merges, root_of
 from wayline.store.outbox import TRANSITIONS, check_move, is_born
@@ -84,6 +84,10 @@ CREATE INDEX deliveries_by_state ON deliveries (state, attention_at);
 CREATE INDEX deliveries_by_customer ON deliveries (customer_id);
 CREATE INDEX deliveries_by_time ON deliveries (created_at);
 
+CREATE TABLE changes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, decision_id TEXT NOT NULL, is_delivery INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE addresses (
     channel TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (channel, key)
 ) STRICT, WITHOUT ROWID;
@@ -119,6 +123,7 @@ _PUT_DECISION = """
 INSERT INTO decisions (decision_id, customer_id, decided_at, journey, body) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (decision_id) DO NOTHING"""
 _PUT_HOLD = "UPDATE decisions SET holds = holds + 1, held_at = ?, held_until = ? WHERE decision_id = ?"
+_NOTE_CHANGE = "INSERT INTO changes (decision_id, is_delivery) VALUES (?, ?)"
 _PUT_ADDRESS = """
 INSERT INTO addresses VALUES (?, ?, ?) ON CONFLICT (channel, key) DO UPDATE SET body = excluded.body"""
 _PUT_PRODUCT = "INSERT INTO products VALUES (?, ?) ON CONFLICT (sku) DO UPDATE SET body = excluded.body"
@@ -140,7 +145,7 @@ _PUT_BORN_DELIVERY = f"{_PUT_DELIVERY} WHERE deliveries.state = 'pending' AND de
 
 _FAMILY = """
 WITH RECURSIVE family (customer_id) AS (
-    VALUES (?) UNION SELECT merges.loser FROM merges JOIN family ON merges.survivor = family.customer_id
+    VALUES (?1) UNION SELECT merges.loser FROM merges JOIN family ON merges.survivor = family.customer_id
 ) """
 
 _encode = msgpack.Encoder().encode
@@ -222,11 +227,11 @@ class SqliteState:
         with self._file.reading() as connection:
             return [_link(row) for row in all_rows(connection, sql, (identifier.kind, identifier.value))]
 
-    def merges(self, customer_id: str) -> list[Merge]:
+    def merges(self, customer_id: str | None = None) -> list[Merge]:
         sql = f"""{_FAMILY} SELECT loser, survivor, confidence, evidence, at FROM merges
-            JOIN family ON loser = family.customer_id ORDER BY number"""
+            WHERE ?1 IS NULL OR loser IN (SELECT customer_id FROM family) ORDER BY number"""
         with self._file.reading() as connection:
-            root = root_of(customer_id, _survivors(connection))
+            root = None if customer_id is None else root_of(customer_id, _survivors(connection))
             return [Merge(a, b, c, d, _instant(at)) for a, b, c, d, at in all_rows(connection, sql, (root,))]
 
     def survivor(self, customer_id: str) -> str:
@@ -298,6 +303,16 @@ class SqliteState:
         while rows:
             yield from (row[2:] for row in rows)
             rows = self._rows(sql, (*rows[-1][:2], _ROWS))
+
+    def changes(self, after: int, count_max: int) -> list[Change]:
+        sql = "SELECT number, is_delivery, decision_id FROM changes WHERE number > ? ORDER BY number LIMIT ?"
+        changes: list[Change] = []
+        for number, is_delivery, decision_id in self._rows(sql, (after, count_max)):
+            row = self.delivery(decision_id) if is_delivery else self.decision(decision_id)
+            if row is None:
+                raise Broken(f"change {number} is of {decision_id!r}, which is not there")
+            changes.append(Change(number, row))
+        return changes
 
     def refused_entries(self) -> Iterator[tuple[str, EntryRefusal, int]]:
         sql = "SELECT * FROM refused_entries ORDER BY customer_id, journey, key, reason"
@@ -470,6 +485,8 @@ def _write_links(connection: apsw.Connection, links: Sequence[Link], merges: Seq
 
 def _write_decisions(connection: apsw.Connection, decisions: Sequence[Decision], holds: Sequence[Hold]) -> None:
     connection.executemany(_PUT_DECISION, map(_decision_row, decisions))
+    changed = [one.decision_id for one in decisions] + [one.decision_id for one in holds]
+    connection.executemany(_NOTE_CHANGE, [(decision_id, 0) for decision_id in changed])
     for hold in holds:
         connection.execute(_PUT_HOLD, (_micros(hold.at), _micros_or_none(hold.until), hold.decision_id))
         if connection.changes() != 1:
@@ -477,6 +494,7 @@ def _write_decisions(connection: apsw.Connection, decisions: Sequence[Decision],
 
 
 def _write_deliveries(connection: apsw.Connection, deliveries: Sequence[Delivery]) -> None:
+    connection.executemany(_NOTE_CHANGE, [(one.decision_id, 1) for one in deliveries])
     born = [one for one in deliveries if is_born(one)]
     connection.executemany(_PUT_BORN_DELIVERY, map(_delivery_row, born))
     sql = "SELECT state, attempts FROM deliveries WHERE decision_id = ?"
@@ -506,3 +524,5 @@ def _write_world(connection: apsw.Connection, batch: Batch) -> None:
         [(topic, key) for key, topics in batch.topics.items() for topic in topics],
     )
     connection.executemany(_PUT_NOTE, list(batch.notes.items()))
+    if batch.shipped is not None:
+        connection.execute("DELETE FROM changes WHERE number <= ?", (batch.shipped,))
