@@ -34,7 +34,7 @@ _CONDITIONS = """## Conditions
 
 A small subset of SQL's WHERE: `AND OR NOT`, `= <> < <= > >=`, `IN (...)`, `BETWEEN`, `LIKE`, `IS NULL`, numbers,
 `'text'`, `TRUE FALSE NULL`, `now`, durations (`3 days`). What is not known is NULL, and an answer that is not known
-lets nobody in.
+lets nobody in. [Conditions](conditions.md) has each of them with examples.
 
 They read:
 """
