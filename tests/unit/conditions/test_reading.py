@@ -133,6 +133,10 @@ def test_the_tree_is_what_was_written() -> None:
         ("a\x00 = 1", 2, "came the invisible character '\\x00'"),
         ("a = '\u202e'", 6, "came the invisible character '\\u202e'"),
         ("a = '\ud800'", 6, "came the invisible character '\\ud800'"),
+        ("NOT " * 17 + "a", 65, "nested deeper than 16"),
+        ("a = " + "- " * 17 + "1", 37, "nested deeper than 16"),
+        ("(" * 17 + "a" + ")" * 17, 17, "nested deeper than 16"),
+        ("a < now - 1 day - 1 day - 1 day - 1 day", 5, "more than 3 additions in a row"),
         ("a = 1 OR\n  b = \n 'x' c", 6, "'c' does not fit"),
     ],
 )
