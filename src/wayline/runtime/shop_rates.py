@@ -128,6 +128,8 @@ class Rates(Struct, frozen=True, kw_only=True):
     consent_email: float = 0.65
     consent_sms: float = 0.13
     consent_push: float = 0.06
+    put_off: float = 0.08
+    """Of people, those whom messages put off buying."""
     machine_openers: float = 0.17
     bounces: float = 0.01
     complaints: float = 0.0003

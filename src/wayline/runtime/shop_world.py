@@ -143,7 +143,7 @@ def shoppers(seed: int, rates: Rates, customers: int, anonymous: int) -> Shopper
     count = customers + anonymous
     demand = np.array([row[5] for row in _CATEGORIES])
     tastes = luck.choice(len(demand), size=(count, 2), p=demand / demand.sum())
-    put_off = luck.random(count) < 0.08
+    put_off = luck.random(count) < rates.put_off
     moved = np.minimum(luck.gamma(2.0, 0.5, count), 3.0)
     # Put-off people answer with -0.5, so the rest make up for them: the mean stays 1, effects mean what they say.
     moved *= (1 + 0.5 * put_off.mean()) / max(1e-9, float(moved[~put_off].sum()) / count)
