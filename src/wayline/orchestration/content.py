@@ -181,7 +181,8 @@ def _known_nested(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return _known(value)
     if isinstance(value, list | tuple):
-        return [item if type(item) is str or type(item) in _PLAIN else _known_nested(name, item) for item in value]
+        items = [item for item in value if item is not None]
+        return [item if type(item) is str or type(item) in _PLAIN else _known_nested(name, item) for item in items]
     raise Broken(f"a template's values are plain, and {name!r} is a {type(value).__name__}")
 
 

@@ -80,10 +80,11 @@ def read_content(root: Node, place: Place, known: Known, version: str) -> Conten
         reads=frozenset(found),
     )
     if len(place.findings.problems) == before and languages:
-        for language, missing in try_out(content, known.facets, known.shop):
-            place.wrong(
+        for language, why, is_certain in try_out(content, known.facets, known.shop):
+            note = place.wrong if is_certain else place.doubt
+            note(
                 section.at("languages").keys[language],
-                f"a trial leaves a gap: {missing}. Correct the name, or say `| default`.",
+                f"a trial could not write it: {why}. Correct it, or say `| default`.",
             )
     return content
 

@@ -72,6 +72,14 @@ def test_a_property_the_event_does_not_carry_is_doubted():
     ]
 
 
+def test_a_filter_that_fails_on_a_made_up_value_is_doubted():
+    checked = check_playbook(with_text("content/reminder.yaml", "product.price | money", "product.price | append"))
+    assert [str(doubt) for doubt in checked.warnings] == [
+        "content/reminder.yaml:5: a trial could not write it: reminder, text in en: "
+        "append() missing 1 required positional argument: 'arg' (line 2). Correct it, or say `| default`."
+    ]
+
+
 def test_two_files_of_one_name_are_one_too_many():
     files = {**GOOD, "journeys/cart.yml": GOOD["journeys/cart.yaml"]}
     assert [str(problem) for problem in check_playbook(files).problems] == [

@@ -153,6 +153,26 @@ def test_what_an_author_misspells_is_found_before_anything_is_played():
     ]
 
 
+def test_a_text_may_say_what_is_remembered():
+    welcome = apparel()["content/welcome.yaml"]
+    lead = "    subject: Welcome to Larkfell\n    text: |\n"
+    assert lead in welcome
+    seen = "      {{ visits_30d }} visits, {{ top_category }}; {{ last_seen | date }}; {{ viewed[0].price | money }}\n"
+    files = {file: text for file, text in apparel().items() if not file.startswith("tests/")}
+    files["content/welcome.yaml"] = welcome.replace(lead, lead + seen)
+    files["tests/it.yaml"] = """
+people: {eva: {consent: []}}
+stories:
+  - story: it
+    beats:
+      - {event: Product Viewed, properties: {sku: BOOT, category: boots, price: 149.00}}
+      - {event: Consent Granted, properties: {channel: email, purpose: marketing, method: form}}
+      - expect: {sent: {content: welcome, says: "1 visits, boots; 24 November 2026; €149.00"}}
+"""
+    (played,) = rehearse(files)
+    assert [str(problem) for problem in played.problems] == []
+
+
 # ------------------------------------------------------------------ the stories have teeth
 
 MUTANTS = {
