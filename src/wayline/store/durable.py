@@ -122,7 +122,8 @@ class Durable:
             try:
                 yield connection
             finally:
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
 
     # ------------------------------------------------------------------ opening and closing
 

@@ -21,7 +21,7 @@ from msgspec import Struct, field
 from wayline.errors import OperatorError, StoreLocked
 from wayline.store import Log, State, Vault
 from wayline.store.memory import MemoryLog, MemoryState, MemoryVault
-from wayline.store.seal import MasterKey, Seal
+from wayline.store.seal import MasterKey, Seal, sync_folder
 
 __all__ = ["Store", "open_collecting", "open_store"]
 
@@ -63,6 +63,7 @@ def open_store(folder: Path | None = None, *, key_file: Path | None = None, know
 
     is_durable = known_key is None
     folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
     with ExitStack() as opened:
         _lock(folder / "wayline.lock", opened)
         master = _master_key(key_file or folder / "master.key", folder / "vault.sqlite", known_key)

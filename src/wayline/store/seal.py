@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wayline.errors import OperatorError
 
-__all__ = ["MasterKey", "Seal", "pseudonym"]
+__all__ = ["MasterKey", "Seal", "pseudonym", "sync_folder"]
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -99,9 +99,14 @@ class MasterKey:
         finally:
             os.close(file)
             os.unlink(draft)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
         return cls(secret)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: a file that is synced may still be lost with its name."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

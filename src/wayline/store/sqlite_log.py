@@ -25,7 +25,7 @@ __all__ = ["REJECTIONS_MAX", "SqliteLog"]
 
 REJECTIONS_MAX = 1_000_000  # kept; older ones go, and stay counted
 _PAGE_BYTES = 8192
-_STRETCH = 50_000  # positions looked through at a time, so that nobody holds an old snapshot open for long
+_STRETCH = 20_000  # positions looked through at a time, so that nobody holds an old snapshot open for long
 _ABOUT = "rejected event"
 
 _SCHEMA_1 = f"""
