@@ -63,7 +63,8 @@ def fill_carts(store: Store, engine: Embedded, numbers: range) -> None:
         for customer_id, customer in store.state.load(list(ids)).items():
             added = Event(
                 event_id=f"cart-{customer_id}", source="web", name="Product Added", occurred_at=NOW - HOUR,
-                received_at=NOW - HOUR, properties={"sku": "sku-0001", "price": 4900, "quantity": 1, "category": "boots"},
+                received_at=NOW - HOUR,
+                properties={"sku": "sku-0001", "price": 4900, "quantity": 1, "category": "boots"},
             )  # fmt: skip
             batch.checkpoints[customer_id] = customers.fold(customer.memory, added, engine.playbook)
         store.state.commit(batch)

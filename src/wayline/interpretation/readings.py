@@ -77,6 +77,8 @@ def read(states: _States, facet: Facet, facets: Mapping[str, Facet], now: dateti
     of = facets[facet.of]
     state = states.get(state_key(of))
     if of.kind in ROW_KINDS:
+        if of.kind == "recent" and facet.read == "count" and facet.where is None:
+            return _count_recent(state, _shorter(facet.window, of.window), now)
         rows = _narrowed(_rows(state, of, now, _shorter(facet.window, of.window)), facet, now)
         return READINGS[facet.read](rows, facet, now)
     return _of_plain(state, of, facet, now)
@@ -150,6 +152,14 @@ def _rows(state: Any, facet: Facet, now: datetime, window: timedelta | None) -> 
 
 def _recent_rows(state: Any, columns: Sequence[str]) -> list[_Row]:
     return [dict(zip(columns, row[4:], strict=True), at=row[0]) for row in reversed(state)]
+
+
+def _count_recent(state: Any, window: timedelta | None, now: datetime) -> int:
+    """How many rows, without making them: what most conditions about browsing ask."""
+    if not state or window is None:
+        return len(state or ())
+    since = now - window
+    return sum(row[0] > since for row in state)
 
 
 def _register_rows(state: Any, columns: Sequence[str]) -> list[_Row]:

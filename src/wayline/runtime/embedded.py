@@ -409,6 +409,7 @@ class Embedded:
 
     def commit(self, batch: Batch) -> None:
         """Write the batch; if that fails, forget all that is at hand, since it is ahead of what is stored."""
+        batch.products = list({product.sku: product for product in batch.products}.values())
         try:
             self.state.commit(batch)
         except BaseException:
