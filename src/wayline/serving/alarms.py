@@ -172,7 +172,7 @@ def _of_stock(counts: Counts) -> Iterator[Alarm]:
     waiting = [row for row in counts.sold_out.most_common(1) if row[1] >= _SPIKE_MIN]
     for sku, count in waiting:
         text = f"{_many(count, 'message')} held because {sku} is not in stock, more than for any other. Reorder it."
-        yield Alarm(f"{sku} is sold out and wanted", text, "not-sent", 50)
+        yield Alarm(f"{counts.names.get(sku, sku)} is sold out and wanted", text, "not-sent", 50)
 
 
 def _many(count: int, noun: str) -> str:

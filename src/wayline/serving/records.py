@@ -7,8 +7,8 @@ Every number here can be counted again from the same records; nothing is a count
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
@@ -18,6 +18,7 @@ from wayline.governance.audit import described, label_of, moment_in_words, rule_
 from wayline.governance.consent import GUARDS
 from wayline.measurement.experiments import HOLDOUT, journey_experiment
 from wayline.measurement.outcomes import Exposure
+from wayline.serving.timeline import product_names, with_names
 from wayline.store import Delivery, State
 
 __all__ = ["EXAMPLES_MAX", "Counts", "HeldExample", "HeldRule", "JourneyCount", "Telling", "count_records"]
@@ -67,17 +68,15 @@ class JourneyCount(Struct):
 
 
 class Telling(Struct):
-    """What one person's decisions show, and the one that shows most."""
+    """What one person's decisions show: the busy days now being counted, and the busiest so far."""
 
     shown: set[str] = field(default_factory=set)
-    best: int = 0
-    decision_id: str = ""
-    at: datetime | None = None
-
-    @property
-    def worth(self) -> int:
-        """How much there is to tell in all."""
-        return _telling(self.shown)
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    worth: int = 0
+    """How much there is to tell of the busiest days."""
+    best: tuple[datetime, datetime] | None = None
+    """When those began and ended."""
 
 
 class Counts(Struct):
@@ -103,6 +102,8 @@ class Counts(Struct):
     """SKU to messages that wait for it to be in stock."""
     stories: dict[str, Telling] = field(default_factory=dict)
     """Customer to what there is to tell of them."""
+    names: Mapping[str, str] = {}
+    """SKU to what the product is called."""
     first_at: datetime | None = None
     last_at: datetime | None = None
 
@@ -117,7 +118,7 @@ class _Sent(Struct, frozen=True, array_like=True, gc=False):
 
 def count_records(state: State, playbook: Playbook) -> Counts:
     """Count everything recorded; people merged since count under who they are now."""
-    counts = Counts()
+    counts = Counts(names=product_names(state))
     zone = zone_for(playbook)
     sent: dict[str, _Sent] = {}
     for delivery in state.deliveries():
@@ -228,7 +229,7 @@ def _count_held(counts: Counts, decision: Decision, zone: ZoneInfo) -> None:
         _journey(counts, verdict.action.journey).held += 1
         if verdict.refusal.topic and verdict.refusal.topic.startswith("stock:"):
             counts.sold_out[verdict.refusal.topic.removeprefix("stock:")] += 1
-        _keep(rule, _example(decision, verdict.action, verdict.refusal, zone))
+        _keep(rule, _example(decision, with_names(verdict.action, counts.names), verdict.refusal, zone))
 
 
 def _refused_wishes(decision: Decision) -> Iterator[Verdict]:
@@ -265,7 +266,7 @@ def _count_late(counts: Counts, decision: Decision, action: Action, sent: _Sent 
     found = sent.detail.split(":", 1)[-1].strip() or "no reason given"
     reason, _, fact = found.partition(": ")
     refusal = Refusal(reason, fact or "found as it was about to leave")
-    _keep(rule, _example(decision, action, refusal, zone))
+    _keep(rule, _example(decision, with_names(action, counts.names), refusal, zone))
 
 
 def _rule(counts: Counts, name: str) -> HeldRule:
@@ -302,28 +303,32 @@ def _example(decision: Decision, action: Action, refusal: Refusal, zone: ZoneInf
 
 # ------------------------------------------------------------------ whose story to tell
 
-_WEIGHTS = {"claims": 5, "products": 3, "confidence": 4, "outranked": 3, "caps": 2, "suppression": 2, "quiet_hours": 1}
-_FALLBACK = 8  # a plainer message went because a better one could not: the heart of the matter
+_WEIGHTS = {
+    "fallback": 8,  # a plainer message went because a better one could not: the heart of the matter
+    "sent": 6,
+    "claims": 5,
+    "confidence": 4,
+    "outranked": 3,
+    "products": 3,
+    "caps": 2,
+    "suppression": 2,
+    "quiet_hours": 1,
+}
+_PAUSE = timedelta(days=3)
 
 
 def _note_story(counts: Counts, decision: Decision, survivor: Callable[[str], str]) -> None:
-    """How much there is to tell of this person: fallbacks taken, claims that failed, messages that lost to others."""
+    """How much a person's busiest days show: fallbacks taken, claims that failed, messages that lost to others."""
     if decision.lane == "owed" or not decision.considered:
         return
     shown = {verdict.gate or "" for verdict in decision.considered if verdict.refusal is not None}
-    if decision.delivers and shown:
-        shown.add("fallback")
-    telling = _telling(shown)
-    if not telling:
-        return
-    person = survivor(decision.customer_id)
-    known = counts.stories.get(person)
-    if known is None:
-        known = counts.stories[person] = Telling()
-    known.shown |= shown
-    if telling > known.best:
-        known.best, known.decision_id, known.at = telling, decision.decision_id, decision.decided_at
-
-
-def _telling(shown: set[str]) -> int:
-    return sum(_FALLBACK if gate == "fallback" else _WEIGHTS.get(gate, 0) for gate in shown)
+    if decision.delivers:
+        shown |= {"sent", "fallback"} if shown - {"placement"} else {"sent"}
+    told = counts.stories.setdefault(survivor(decision.customer_id), Telling())
+    if told.starts_at is None or told.ends_at is None or decision.decided_at - told.ends_at > _PAUSE:
+        told.shown, told.starts_at = set(), decision.decided_at
+    told.shown |= shown
+    told.ends_at = decision.decided_at
+    worth = sum(_WEIGHTS.get(gate, 0) for gate in told.shown)
+    if worth > told.worth:
+        told.worth, told.best = worth, (told.starts_at, told.ends_at)

@@ -25,7 +25,7 @@ from wayline.observation.money import EXPONENTS, minor
 from wayline.serving.alarms import WATCHED, Alarm, Spike, alarms, spikes
 from wayline.serving.findings import JourneyLine, Outcome, journey_lines, outcome
 from wayline.serving.records import Counts, HeldRule, count_records
-from wayline.serving.timeline import Story, owner_of, timeline
+from wayline.serving.timeline import Story, StoryLine, owner_of, timeline
 from wayline.store import Log, State
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["Money", "Report", "ToldTruth", "Truth", "build", "print_report", "to_json"]
 
 _BATCH = 5000
-_STORY_LINES_MAX = 14
-_ORDERED = 5
+_STORY_LINES_MAX = 16
+_DECISIVE_MAX = 10
+_ORDERED = 7
+_PROLOGUE, _EPILOGUE = timedelta(days=2), timedelta(days=3)
 
 
 class Truth(Struct, frozen=True):
@@ -126,7 +128,7 @@ def build(
         channels=dict(counts.channels.most_common()),
         held=tuple(sorted(counts.rules.values(), key=lambda rule: (-rule.count, rule.rule))),
         journeys=lines,
-        story=_story(state, log, playbook, story or _teller(counts, read.earned)),
+        story=_story(state, log, playbook, counts, story or _teller(counts, read.earned)),
         needs=tuple(needs[:3]),
         more_needs=tuple(needs[3:]),
         assumptions=_assumptions(measured, read.earned),
@@ -267,31 +269,46 @@ def _assumptions(measured: Outcome, earned: Earnings) -> tuple[str, ...]:
 
 
 def _teller(counts: Counts, earned: Earnings) -> str | None:
-    """Whose story shows most: refusals and fallbacks of several kinds, and an order at the end."""
-    bought: dict[str, datetime] = {}
+    """Whose story shows most: refusals and fallbacks of several kinds within a few days, and an order at the end."""
+    bought: dict[str, list[datetime]] = {}
     for order in earned.orders:
-        bought[order.customer_id] = max(order.occurred_at, bought.get(order.customer_id, order.occurred_at))
+        bought.setdefault(order.customer_id, []).append(order.occurred_at)
 
     def worth(customer_id: str) -> tuple[int, str]:
         told = counts.stories[customer_id]
-        last = bought.get(customer_id)
-        ends_well = last is not None and told.at is not None and timedelta(0) < last - told.at < WINDOW
+        starts_at, ends_at = told.best or (None, None)
+        ends_well = starts_at is not None and ends_at is not None and any(
+            starts_at < at < ends_at + _EPILOGUE for at in bought.get(customer_id, ())
+        )  # fmt: skip
         return told.worth + (_ORDERED if ends_well else 0), customer_id
 
     return max(counts.stories, key=worth, default=None)
 
 
-def _story(state: State, log: Log, playbook: Playbook, customer_id: str | None) -> Story | None:
-    """The days of that person around the decision that shows most, in few lines."""
+def _story(state: State, log: Log, playbook: Playbook, counts: Counts, customer_id: str | None) -> Story | None:
+    """That person's busiest days, in few lines: every decision and order first, then what led to them."""
     whole = timeline(state, log, playbook, customer_id) if customer_id else None
     if whole is None:
         return None
-    lines = tuple(line for line in whole.lines if line.mark != "idle")
-    weights = [len(line.details) + 20 * (line.mark == "sent") for line in lines]
-    middle = max(range(len(lines)), key=lambda at: sum(weights[max(0, at - 5) : at + 6]), default=0)
-    start = max(0, min(middle - _STORY_LINES_MAX // 2, len(lines) - _STORY_LINES_MAX))
-    kept = lines[start : start + _STORY_LINES_MAX]
-    return replace(whole, lines=kept, more=len(kept) < len(whole.lines))
+    told = counts.stories.get(whole.customer_id)
+    lines = [line for line in whole.lines if line.mark != "idle"]
+    if told is not None and told.best is not None:
+        starts_at, ends_at = told.best
+        lines = [line for line in lines if starts_at - _PROLOGUE <= line.at <= ends_at + _EPILOGUE]
+    decisive = _once(line for line in lines if line.mark != "event")[:_DECISIVE_MAX]
+    before = [line for line in lines if line.mark == "event" and (not decisive or line.at <= decisive[-1].at)]
+    room = _STORY_LINES_MAX - len(decisive)
+    chosen = sorted([*decisive, *before[:room]], key=lambda line: (line.at, line.decision_id))
+    return replace(whole, lines=tuple(chosen), more=len(chosen) < len(whole.lines))
+
+
+def _once(lines: Iterable[StoryLine]) -> list[StoryLine]:
+    """A message held again and again is told once; everything else is told as it came."""
+    kept: dict[str, StoryLine] = {}
+    for line in lines:
+        told = line.text.partition(". ")[0] if line.mark == "held" else f"{line.at.isoformat()} {line.text}"
+        kept.setdefault(told, line)
+    return list(kept.values())
 
 
 # ------------------------------------------------------------------ the simulator's truth

@@ -28,7 +28,17 @@ from wayline.governance.audit import (
 from wayline.measurement.verdicts import money
 from wayline.store import Delivery, Log, State
 
-__all__ = ["EVENTS_MAX", "Mark", "Story", "StoryLine", "owner_of", "strongest_first", "timeline"]
+__all__ = [
+    "EVENTS_MAX",
+    "Mark",
+    "Story",
+    "StoryLine",
+    "owner_of",
+    "product_names",
+    "strongest_first",
+    "timeline",
+    "with_names",
+]
 
 EVENTS_MAX = 500
 """Events of one person that a timeline reads; the newest are kept."""
@@ -86,8 +96,9 @@ def timeline(state: State, log: Log, playbook: Playbook, customer_id: str) -> St
     deliveries = {row.decision_id: row for row in state.deliveries(customer_id)}
     decisions = list(state.decisions(customer_id))[-_DECISIONS_MAX:]
     lines = [_event_line(event, playbook, zone) for event in _visits(events)]
+    names = product_names(state)
     for decision in decisions:
-        lines += _decision_lines(decision, deliveries.get(decision.decision_id), playbook, zone)
+        lines.append(_decision_line(_in_names(decision, names), deliveries.get(decision.decision_id), playbook, zone))
     kinds = [one.kind for one in identifiers]
     return Story(
         customer_id=customer_id,
@@ -197,7 +208,7 @@ def _event_line(event: Event, playbook: Playbook, zone: ZoneInfo) -> StoryLine:
     return StoryLine(
         at=event.occurred_at,
         when=moment_in_words(event.occurred_at, zone),
-        mark="order" if event.name in _ORDERS else "event",
+        mark="order" if event.name in _ORDERS else "idle" if event.kind == "internal" else "event",
         text=_in_words(event, playbook.currency) + _device(event),
         note=note,
     )
@@ -248,11 +259,27 @@ def _device(event: Event) -> str:
 # ------------------------------------------------------------------ what was decided, in words
 
 
-def _decision_lines(
-    decision: Decision, delivery: Delivery | None, playbook: Playbook, zone: ZoneInfo
-) -> Iterable[StoryLine]:
+def product_names(state: State) -> dict[str, str]:
+    """SKU to what the product is called, where that was told."""
+    return {product.sku: product.name for product in state.products() if product.name}
+
+
+def with_names(action: Action, names: Mapping[str, str]) -> Action:
+    """The same action with its products by name: people know a parka, not a number."""
+    if not action.shows:
+        return action
+    return replace(action, shows=tuple(dict.fromkeys(names.get(sku, sku) for sku in action.shows)))
+
+
+def _in_names(decision: Decision, names: Mapping[str, str]) -> Decision:
+    action = None if decision.action is None else with_names(decision.action, names)
+    considered = tuple(replace(each, action=with_names(each.action, names)) for each in decision.considered)
+    return replace(decision, action=action, considered=considered)
+
+
+def _decision_line(decision: Decision, delivery: Delivery | None, playbook: Playbook, zone: ZoneInfo) -> StoryLine:
     mark, text, at = _outcome(decision, delivery, zone)
-    yield StoryLine(
+    return StoryLine(
         at=at,
         when=moment_in_words(at, zone),
         mark=mark,
