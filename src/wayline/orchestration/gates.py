@@ -14,6 +14,7 @@ from datetime import time, timedelta
 from wayline.domain import Action, Cap, Claim, Contact, QuietHours, Refusal, Suppression
 from wayline.governance.consent import Gate, local_time, next_local, zone_of
 from wayline.interpretation.moment import Moment
+from wayline.orchestration.wording import lasting
 
 __all__ = ["GATES", "cart_skus", "claimed", "in_stock", "spread"]
 
@@ -90,7 +91,9 @@ def _repeat(action: Action, moment: Moment) -> Refusal | None:
     same = max((c.at for c in _contacts(moment) if c.content == action.content), default=None)
     if same is None or same + window <= moment.now:
         return None
-    return Refusal(f"the same message within {_days(window)}", f"{action.content} on {same:%d %b %H:%M}", same + window)
+    return Refusal(
+        f"the same message within {lasting(window)}", f"{action.content} on {same:%d %b %H:%M}", same + window
+    )
 
 
 def _caps(action: Action, moment: Moment) -> Refusal | None:
@@ -121,7 +124,9 @@ def _capped(cap: Cap, action: Action, moment: Moment) -> Refusal | None:
     if len(times) < cap.contacts_max:
         return None
     frees = times[-cap.contacts_max] + cap.window if cap.contacts_max else None
-    return Refusal(f"cap {cap.name}: at most {cap.contacts_max} in {_days(cap.window)}", f"{len(times)} already", frees)
+    return Refusal(
+        f"cap {cap.name}: at most {cap.contacts_max} in {lasting(cap.window)}", f"{len(times)} already", frees
+    )
 
 
 def _matches(cap: Cap, channel: str, purpose: str, journey: str) -> bool:
@@ -297,10 +302,3 @@ def spread(customer_id: str, width: timedelta) -> timedelta:
         return timedelta(0)
     digest = hashlib.blake2b(customer_id.encode(), digest_size=8).digest()
     return timedelta(seconds=int.from_bytes(digest, "big") % seconds)
-
-
-def _days(width: timedelta) -> str:
-    if width % timedelta(days=1) == timedelta(0):
-        return f"{width.days} day{'s' if width.days != 1 else ''}"
-    hours = width.total_seconds() / 3600
-    return f"{hours:g} hour{'s' if hours != 1 else ''}"

@@ -45,6 +45,7 @@ from wayline.domain import (
 )
 from wayline.errors import Broken
 from wayline.interpretation.moment import Moment
+from wayline.orchestration.wording import lasting
 
 __all__ = ["advance", "enroll", "gives_up_at", "hold", "kept", "pend", "proposal", "release", "settle", "with_trigger"]
 
@@ -77,7 +78,7 @@ def _entry_refusal(
 ) -> str | None:
     lateness = moment.playbook.policy.lateness
     if event.received_at - event.occurred_at > lateness:
-        return f"the event arrived more than {lateness} after it happened"
+        return f"the event arrived more than {lasting(lateness)} after it happened"
     if journey.reentry.mode == "per" and not key:
         return f"the event carries no {journey.reentry.key!r}, by which people may enter again"
     before = (e for e in present if e.journey == journey.name and e.key == key and e.status != "merged")
@@ -95,7 +96,7 @@ def _reentry_refusal(reentry: Reentry, other: Enrollment, event: Event) -> str |
         case "after":
             assert reentry.duration is not None
             if event.occurred_at - other.entered_at < reentry.duration:
-                return f"entered less than {reentry.duration} before"
+                return f"entered less than {lasting(reentry.duration)} before"
             return "still inside" if other.is_open else None
         case _ as never:
             assert_never(never)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from wayline.observation.money import EXPONENTS
 
-__all__ = ["dated", "priced"]
+__all__ = ["dated", "lasting", "priced"]
 
 
 class _Custom(Struct, frozen=True):
@@ -83,3 +83,12 @@ def _moment(value: object, zone: str) -> date | None:
     if isinstance(value, datetime) and value.tzinfo is not None:
         return value.astimezone(ZoneInfo(zone))
     return value if isinstance(value, date) else None
+
+
+def lasting(width: timedelta) -> str:
+    """A duration as people say it: `3 days`, `90 minutes`."""
+    for unit, seconds in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = width.total_seconds() / seconds
+        if count >= 1 and count == int(count):
+            return f"{count:g} {unit}{'s' if count != 1 else ''}"
+    return f"{width.total_seconds():g} seconds"
