@@ -6,7 +6,7 @@ Every number here can be counted again from the same records; nothing is a count
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -57,6 +57,14 @@ class HeldRule(Struct):
     examples: list[HeldExample] = []
 
 
+class _Held(Struct, frozen=True):
+    """An example before it is put in words."""
+
+    decision: Decision
+    action: Action
+    refusal: Refusal
+
+
 class JourneyCount(Struct):
     """What became of one journey's messages."""
 
@@ -92,6 +100,8 @@ class Counts(Struct):
     shown: int = 0
     oldest_unclear: datetime | None = None
     rules: dict[str, HeldRule] = field(default_factory=dict)
+    newest: dict[str, deque[_Held]] = field(default_factory=dict)
+    """Rule to the newest messages it held."""
     journeys: dict[str, JourneyCount] = field(default_factory=dict)
     exposures: list[Exposure] = field(default_factory=list)
     standing: list[Exposure] = field(default_factory=list)
@@ -129,19 +139,20 @@ def count_records(state: State, playbook: Playbook) -> Counts:
         counts.decisions += 1
         counts.looks += decision.count
         _advance(counts, decision.decided_at)
-        _count_held(counts, decision, zone)
+        _count_held(counts, decision)
         if decision.action is not None:
             _count_chosen(counts, decision, decision.action, sent.get(decision.decision_id), survivor)
-            _count_late(counts, decision, decision.action, sent.get(decision.decision_id), zone)
+            _count_late(counts, decision, decision.action, sent.get(decision.decision_id))
         _note_story(counts, decision, survivor)
+    for rule in counts.rules.values():
+        # In words only now: nearly all that were kept for a while have made room for newer ones.
+        rule.examples = [_example(held, counts.names, zone) for held in counts.newest[rule.rule]]
     return counts
 
 
 def _survivors(state: State) -> Callable[[str], str]:
-    """Who a person is now; asked of the store once for each."""
-    if not state.counts().get("merges"):
-        return lambda customer_id: customer_id
-    known: dict[str, str] = {}
+    """Who a person is now: themselves, if they still are anybody; else asked of the store, once."""
+    known = {customer_id: customer_id for customer_id in state.customer_ids()}
 
     def survivor(customer_id: str) -> str:
         if customer_id not in known:
@@ -218,7 +229,7 @@ def _count_chosen(
 # ------------------------------------------------------------------ held
 
 
-def _count_held(counts: Counts, decision: Decision, zone: ZoneInfo) -> None:
+def _count_held(counts: Counts, decision: Decision) -> None:
     """Each journey's wish that was not granted counts once, under the rule that stood closest to letting it go."""
     counts.holds += decision.action is None
     for verdict in _refused_wishes(decision):
@@ -229,7 +240,7 @@ def _count_held(counts: Counts, decision: Decision, zone: ZoneInfo) -> None:
         _journey(counts, verdict.action.journey).held += 1
         if verdict.refusal.topic and verdict.refusal.topic.startswith("stock:"):
             counts.sold_out[verdict.refusal.topic.removeprefix("stock:")] += 1
-        _keep(rule, _example(decision, with_names(verdict.action, counts.names), verdict.refusal, zone))
+        counts.newest[rule.rule].append(_Held(decision, verdict.action, verdict.refusal))
 
 
 def _refused_wishes(decision: Decision) -> Iterator[Verdict]:
@@ -253,7 +264,7 @@ def _lifts_at(verdict: Verdict) -> tuple[bool, bool, bool, float]:
     return (until is None, topic is None, verdict.gate == "confidence", 0.0 if until is None else until.timestamp())
 
 
-def _count_late(counts: Counts, decision: Decision, action: Action, sent: _Sent | None, zone: ZoneInfo) -> None:
+def _count_late(counts: Counts, decision: Decision, action: Action, sent: _Sent | None) -> None:
     """A message that was decided, and held as it was about to leave."""
     if sent is None or sent.state not in ("refused", "dead"):
         return
@@ -266,23 +277,19 @@ def _count_late(counts: Counts, decision: Decision, action: Action, sent: _Sent 
     found = sent.detail.split(":", 1)[-1].strip() or "no reason given"
     reason, _, fact = found.partition(": ")
     refusal = Refusal(reason, fact or "found as it was about to leave")
-    _keep(rule, _example(decision, with_names(action, counts.names), refusal, zone))
+    counts.newest[rule.rule].append(_Held(decision, action, refusal))
 
 
 def _rule(counts: Counts, name: str) -> HeldRule:
     rule = counts.rules.get(name)
     if rule is None:
         rule = counts.rules[name] = HeldRule(name, label_of(name), name in GUARDS)
+        counts.newest[name] = deque(maxlen=EXAMPLES_MAX)
     return rule
 
 
-def _keep(rule: HeldRule, example: HeldExample) -> None:
-    rule.examples.append(example)
-    if len(rule.examples) > EXAMPLES_MAX:
-        rule.examples.pop(0)
-
-
-def _example(decision: Decision, action: Action, refusal: Refusal, zone: ZoneInfo) -> HeldExample:
+def _example(held: _Held, names: Mapping[str, str], zone: ZoneInfo) -> HeldExample:
+    decision, action, refusal = held.decision, with_names(held.action, names), held.refusal
     until = moment_in_words(refusal.until, zone) if refusal.until is not None else ""
     if not until and refusal.topic:
         kind, _, subject = refusal.topic.partition(":")

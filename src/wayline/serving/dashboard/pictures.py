@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
+from wayline.measurement.verdicts import ARM_MIN
 from wayline.serving.findings import JourneyLine
 from wayline.serving.report import Money
 
@@ -53,20 +54,22 @@ def money_bars(money: Money) -> tuple[Bar, Bar] | None:
 
 
 def ranges(lines: Iterable[JourneyLine]) -> dict[str, Range]:
-    """Each journey's likely range on a scale they share, so that the eye can compare them."""
-    known = [
-        (line.name, line.low, line.high, line.effect)
-        for line in lines
-        if line.effect is not None and line.low is not None and line.high is not None
+    """Each journey's likely range on a scale they share, so that the eye can compare them.
+
+    The scale is that of the journeys with enough people: a handful whose range is as wide as the world would make
+    all others dots. Theirs ends at the frame.
+    """
+    known = [(line, line.low, line.high, line.effect) for line in lines]
+    told = [
+        (line, low, high, x) for line, low, high, x in known if low is not None and high is not None and x is not None
     ]
-    place = _scale([0.0, *(x for _, low, high, _ in known for x in (low, high))])
-    return {name: Range(place(low), place(high), place(effect), place(0.0)) for name, low, high, effect in known}
+    solid = [row for row in told if min(row[0].people_control, row[0].people_treatment) >= ARM_MIN] or told
+    place = _scale([0.0, *(x for _, low, high, _ in solid for x in (low, high))])
+    return {line.name: Range(place(low), place(high), place(x), place(0.0)) for line, low, high, x in told}
 
 
-class _scale:
-    def __init__(self, values: Sequence[float]) -> None:
-        self._low, self._high = min(values), max(values)
-
-    def __call__(self, value: float) -> float:
-        width = self._high - self._low or 1.0
-        return round((value - self._low) / width * WIDTH, 1)
+def _scale(values: Sequence[float]) -> Callable[[float], float]:
+    """From a value to its place in the frame; what lies outside is at the edge."""
+    low, high = min(values), max(values)
+    width = high - low or 1.0
+    return lambda value: round(min(max((value - low) / width, 0.0), 1.0) * WIDTH, 1)
