@@ -25,6 +25,7 @@ from wayline.playbook.grammar import (
     Section,
     Table,
     Text,
+    YesNo,
 )
 from wayline.playbook.names import CHANNELS, GATES, NAME, PURPOSES, Known, check_facts, check_known
 from wayline.playbook.texts import Node, Place
@@ -153,6 +154,46 @@ _SCHEDULE = Record(
     "a schedule",
 )
 
+_OURS = "wayline"  # the source of events the engine writes itself
+
+_CHANNEL = Record(
+    {
+        "from": Field(Text(), "`email`: `Name <address>` of the sender."),
+        "host": Field(Text(), "`email`: the mail server (SMTP) that takes our mail; without it none leaves."),
+        "port": Field(Number(1, 65_535, whole=True), "`email`: its port; 587 if not said."),
+        "security": Field(
+            Text(("starttls", "tls", "none"), means="how the connection is secured"),
+            "`email`: how the connection is secured; `starttls` if not said.",
+        ),
+        "username": Field(Text(), "`email`: whom we log in as; nobody if not said."),
+        "password_env": Field(
+            Text(pattern=r"[A-Z_][A-Z0-9_]*", means="the name of an environment variable"),
+            "`email`: the environment variable that holds the password, which is in no file.",
+        ),
+        "return_path": Field(Text(), "`email`: where bounces go; the sender if not said."),
+        "ca_file": Field(Text(), "`email`: certificates to trust, for a mail server with a private authority."),
+        "hello": Field(Text(), "`email`: the name we greet the mail server with; this machine's if not said."),
+        "dry_run": Field(
+            YesNo(), "Write every message, count it as sent and throw it away: for a rehearsal, never for customers."
+        ),
+    },
+    "a channel",
+)
+
+_SOURCE = Record(
+    {
+        "write_key": Field(
+            Text(pattern=r"[A-Za-z0-9_.-]{8,200}", means="a key of 8 to 200 letters, digits, '_', '-' and '.'"),
+            "A public key, for browsers and apps: anybody can read it there, so it may tell less.",
+        ),
+        "secret_key_sha256": Field(
+            Text(pattern=r"[0-9a-f]{64}", means="a SHA-256 hash in 64 hexadecimal digits"),
+            "The hash of a secret key, for servers; the key itself is in no file.",
+        ),
+    },
+    "a source",
+)
+
 SHOP = Record(
     {
         "shop": Field(
@@ -201,7 +242,7 @@ SHOP = Record(
             required=True,
         ),
         "channels": Field(
-            Table(Table(Anything()), names="|".join(CHANNELS), means=f"one of {', '.join(CHANNELS)}"),
+            Table(_CHANNEL, names="|".join(CHANNELS), means=f"one of {', '.join(CHANNELS)}"),
             "How each channel is set up; all channels are open if none is named.",
             default={},
         ),
@@ -210,8 +251,23 @@ SHOP = Record(
             "Internal events at local times.",
             default={},
         ),
-        "server": Field(Table(Anything()), "How this installation serves; read by the runtime.", default={}),
-        "collector": Field(Table(Anything()), "Who may send events; read by the runtime.", default={}),
+        "server": Field(
+            Record(
+                {
+                    "public_url": Field(
+                        Text(pattern=r"https?://[^\s/]+(/\S*)?", means="a web address"),
+                        "Where the world reaches this installation: links to unsubscribe lead there.",
+                    )
+                },
+                "how this installation is reached",
+            ),
+            "How this installation is reached.",
+        ),
+        "sources": Field(
+            Table(_SOURCE, names=NAME, means="the name of a source", most=64),
+            "Who may send events, by the name their events carry; nobody may if none is named.",
+            default={},
+        ),
         "measurement": Field(
             Record(
                 {
@@ -245,6 +301,7 @@ class ShopSettings(Struct, frozen=True, kw_only=True):
 def read_shop(root: Node, place: Place, plain: Mapping[str, Any]) -> ShopSettings:
     """The settings of one shop; what is wrong with them is noted at the place."""
     section = SHOP.read(root, place)
+    _check_sources(section)
     shop = section["shop"]
     schedules = tuple(section["schedules"].values())
     if not isinstance(shop, Section):
@@ -267,6 +324,22 @@ def read_shop(root: Node, place: Place, plain: Mapping[str, Any]) -> ShopSetting
         channels=tuple(section["channels"]) or CHANNELS,
         schedules=schedules,
     )
+
+
+def _check_sources(section: Section) -> None:
+    """A key tells who sends, so no two sources share one, and none takes the name of the engine's own events."""
+    holders: dict[str, str] = {}
+    for name, source in section["sources"].items():
+        if name == _OURS:
+            section.wrong("sources", f"{_OURS!r} is what the engine's own events carry. Call the source otherwise.")
+        if not (source["write_key"] or source["secret_key_sha256"]):
+            source.place.wrong(
+                source.node, f"source {name!r} has no key. Give it a 'write_key' (public) or a 'secret_key_sha256'."
+            )
+        for field in ("write_key", "secret_key_sha256"):
+            other = holders.setdefault(source[field], name) if source[field] else name
+            if other != name:
+                source.wrong(field, f"source {other!r} has this key too. Give each source a key of its own.")
 
 
 def read_schedules(sections: tuple[Section, ...], known: Known, amounts: Mapping[str, int]) -> tuple[Schedule, ...]:

@@ -26,6 +26,8 @@ class Delivered(Struct, frozen=True):
     sent_at: datetime | None = None
     fires: bool = True
     trusted: bool = True
+    context: Mapping[str, Any] | None = None
+    """What the request says of all its messages; a message's own context wins, key by key."""
 
 
 class Collected(Struct, frozen=True):
@@ -33,6 +35,8 @@ class Collected(Struct, frozen=True):
 
     appended: Appended
     rejected: tuple[Rejection, ...] = ()
+    verdicts: tuple[tuple[tuple[int, Rejected], ...], ...] = ()
+    """For each request, the place and the verdict of each message of it that was rejected."""
 
 
 class Collector:
@@ -51,12 +55,11 @@ class Collector:
         events: list[Event] = []
         personal: dict[str, dict[str, Any]] = {}
         rejected: list[Rejection] = []
-        for request in requests:
-            self._read(request, events, personal, rejected)
+        verdicts = tuple(self._read(request, events, personal, rejected) for request in requests)
         # The vault first: a value without its event is harmless, an event whose person cannot be written to is not.
         if personal:
             self.vault.put(personal)
-        return Collected(self.log.append(events, rejected), tuple(rejected))
+        return Collected(self.log.append(events, rejected), tuple(rejected), verdicts)
 
     def _read(
         self,
@@ -64,7 +67,8 @@ class Collector:
         events: list[Event],
         personal: dict[str, dict[str, Any]],
         rejected: list[Rejection],
-    ) -> None:
+    ) -> tuple[tuple[int, Rejected], ...]:
+        refused: list[tuple[int, Rejected]] = []
         verdicts = parse_batch(
             request.items,
             source=request.source,
@@ -74,14 +78,17 @@ class Collector:
             currency=self.currency,
             trusted=request.trusted,
             fires=request.fires,
+            context=request.context,
         )
-        for item, verdict in zip(request.items, verdicts, strict=True):
+        for place, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
             if isinstance(verdict, Rejected):
+                refused.append((place, verdict))
                 rejected.append(_rejection(item, verdict, request.source, request.received_at))
                 continue
             events.append(verdict.event)
             for subject, values in verdict.sealed.items() if verdict.personal else ():
                 personal.setdefault(subject, {}).update(values)
+        return tuple(refused)
 
 
 def _rejection(item: Any, why: Rejected, source: str, received_at: datetime) -> Rejection:

@@ -12,9 +12,9 @@ from wayline.runtime.folders import KEPT, example_folder, keep_versions, read_fi
 from wayline.serving.report import Report, Truth, build, print_report
 from wayline.store.opening import open_store
 
-__all__ = ["play_and_report"]
+__all__ = ["MARK", "play_and_report"]
 
-_MARK = ".simulated-shop"
+MARK = ".simulated-shop"
 """A file that says this folder was made by the demo, and so may be made anew by it."""
 
 
@@ -85,14 +85,14 @@ _HELD = {
 def _make_anew(folder: Path) -> None:
     """The example's playbook in a fresh folder; a folder the demo did not make is left alone."""
     if folder.exists():
-        if any(folder.iterdir()) and not (folder / _MARK).exists():
+        if any(folder.iterdir()) and not (folder / MARK).exists():
             raise OperatorError(
                 f"{folder}: it is not empty and was not made by the demo, so it is left alone. "
                 f"Name another folder: wayline demo --folder DIR"
             )
         shutil.rmtree(folder)
     shutil.copytree(example_folder(), folder, ignore=shutil.ignore_patterns(".*"))
-    (folder / _MARK).write_text("made by wayline demo; made anew each time\n", encoding="utf-8")
+    (folder / MARK).write_text("made by wayline demo; made anew each time\n", encoding="utf-8")
 
 
 def _truths(played: Played) -> list[Truth]:

@@ -1,0 +1,325 @@
+"""The composition root of `wayline serve`: one process that takes events, decides, delivers, and shows its pages.
+
+Everything is made here and handed to whoever needs it: the stores, the playbook, the channels, the loop of the engine
+in its thread, the collector with its writer, the pages. It ends in the order it began, reversed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import structlog
+import uvloop
+from msgspec import Struct
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from wayline.channels.opening import OpenedChannels, open_channels
+from wayline.domain import Playbook
+from wayline.errors import OperatorError, StoreUnavailable
+from wayline.runtime.collecting import Collector
+from wayline.runtime.embedded import calm_collector
+from wayline.runtime.folders import KEPT, keep_versions, read_files
+from wayline.runtime.service import Keeper, Running
+from wayline.serving.collector import Keys, tracking
+from wayline.serving.dashboard import dashboard
+from wayline.serving.intake import Intake
+from wayline.serving.latest import Latest
+from wayline.serving.report import build
+from wayline.serving.season import MARK
+from wayline.serving.unsubscribe import unsubscribing
+from wayline.store.opening import Store, open_store
+
+__all__ = ["LOOPBACK", "Serving", "compose", "run"]
+
+_log = structlog.get_logger()
+
+_READERS_MAX = 4  # threads that read the stores for pages: each holds connections and their caches
+_GRACE_SECONDS = 10  # for answers under way when the process is asked to end
+_CONNECTIONS_MAX = 2000
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+"""What a browser on the same machine calls it."""
+
+
+class Serving(Struct, frozen=True):
+    """A shop being served: its application, and what runs behind it. A simulated shop has neither loop nor intake."""
+
+    app: Starlette
+    running: Running | None
+    intake: Intake | None
+    latest: Latest
+
+
+def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
+    """Serve a shop's folder until SIGINT or SIGTERM; raises OperatorError where something is in the way."""
+    _log_to_stderr()
+    files = read_files(folder)
+    listening = _listen(host, port, folder)
+    try:
+        with open_store(folder / KEPT) as store:
+            playbook = keep_versions(files, store.state)
+            is_simulated = (folder / MARK).exists()
+            channels = open_channels({} if is_simulated else playbook.settings.get("channels", {}), os.environ)
+            try:
+                serving = compose(store, playbook, channels, is_simulated=is_simulated, hosts=_names_of(host))
+                address = listening.getsockname()
+                _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
+                calm_collector()
+                _serve(serving.app, listening)
+            finally:
+                channels.close()
+    finally:
+        listening.close()
+
+
+def compose(
+    store: Store,
+    playbook: Playbook,
+    channels: OpenedChannels,
+    *,
+    is_simulated: bool = False,
+    hosts: frozenset[str] = LOOPBACK,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Serving:
+    """The application over a store. `hosts` are the names of this machine under which the pages answer."""
+    latest = Latest(lambda: build(store.state, store.log, playbook, now=None if is_simulated else clock()))
+    pages = Mount(
+        "",
+        routes=dashboard(store.state, store.log, store.vault, playbook, latest),
+        middleware=[Middleware(_OnlyHere, hosts=hosts, latest=latest)],
+    )
+    if is_simulated:
+        app = Starlette(routes=[Route("/v1/{path:path}", _Simulated()), pages], lifespan=_lifespan(None, None, latest))
+        return Serving(app, None, None, latest)
+    running = Running(Keeper(store, playbook, channels.by_name), clock=clock)
+    intake = Intake(Collector(store.log, store.vault, currency=playbook.currency), on_stored=running.told)
+    routes: list[BaseRoute] = [
+        *tracking(Keys(playbook.settings.get("sources", {})), intake, clock=clock),
+        *unsubscribing(store, playbook, on_stored=running.told, clock=clock),
+        Route("/health", _health(store, running, intake)),
+        pages,
+    ]
+    return Serving(Starlette(routes=routes, lifespan=_lifespan(running, intake, latest)), running, intake, latest)
+
+
+def _lifespan(
+    running: Running | None, intake: Intake | None, latest: Latest
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """What begins before the first answer and ends after the last one, while the stores are open."""
+
+    @asynccontextmanager
+    async def living(app: Starlette) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _READERS_MAX
+        if running is not None:
+            running.start()
+        try:
+            yield
+        finally:
+            if intake is not None:
+                await intake.close()
+            if running is not None and not await asyncio.to_thread(running.stop):
+                _log.warning("a message is still being handed over; what becomes of it is looked up at the next start")
+            await asyncio.to_thread(latest.wait)
+
+    return living
+
+
+# ------------------------------------------------------------------ answers of this module's own
+
+
+class _OnlyHere:
+    """The pages have no log-in, so they answer only whoever asks for this machine by one of its own names.
+
+    A page elsewhere that makes a browser ask (DNS rebinding), or a proxy that passes the outside on, names another.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], latest: Latest) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._latest = latest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = Headers(scope=scope)
+        name = headers.get("host", "").rpartition(":")[0] if ":" in headers.get("host", "") else headers.get("host", "")
+        is_passed_on = "x-forwarded-for" in headers or "forwarded" in headers
+        if name.lower() not in self._hosts or is_passed_on:
+            text = f"The pages answer only on this machine itself, as http://127.0.0.1:PORT/, not as {name[:200]}.\n"
+            await PlainTextResponse(text, 421)(scope, receive, send)
+            return
+
+        async def send_with_age(sent: Message) -> None:
+            if sent["type"] == "http.response.start":
+                MutableHeaders(scope=sent)["X-Report-Age"] = f"{self._latest.age:.0f}"
+            await send(sent)
+
+        await self._app(scope, receive, send_with_age)
+
+
+class _Simulated:
+    """Nothing is taken in by a shop that never was."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        told = {
+            "code": "simulated_shop",
+            "message": "this folder holds a simulated shop: its pages are served and it takes no events. "
+            "For a shop of your own: wayline init DIR, then wayline serve DIR",
+        }
+        await JSONResponse(told, 403)(scope, receive, send)
+
+
+def _health(store: Store, running: Running, intake: Intake) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        health = running.health
+        try:
+            head = store.log.head()
+        except StoreUnavailable as error:
+            return JSONResponse({"status": "in trouble", "trouble": str(error)}, 503)
+        told = {
+            "status": "ok" if health.state == "running" else health.state,
+            "trouble": health.trouble,
+            "engine": {
+                "looked_at": health.looked_at and health.looked_at.isoformat(),
+                "behind": head - health.position,
+                "events": health.events,
+                "handed_over": health.handed_over,
+                "set_aside": health.set_aside,
+            },
+            "collector": dict(intake.counts),
+        }
+        return JSONResponse(told, 200 if health.state in ("running", "starting") else 503)
+
+    return answer
+
+
+# ------------------------------------------------------------------ the process
+
+
+def _listen(host: str, port: int, folder: Path) -> socket.socket:
+    """The socket, bound before anything is opened: a port that is taken is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise OperatorError(
+                f"port {port} of {host} is taken by another process. Stop that one, or take another port: "
+                f"wayline serve {folder} --port {port + 1}"
+            ) from error
+        raise OperatorError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}. Name an address of this machine and a "
+            f"port above 1023: wayline serve {folder} --host 127.0.0.1 --port 8400"
+        ) from error
+    return listening
+
+
+def _names_of(host: str) -> frozenset[str]:
+    """What a browser on this machine calls it. Listening on every address is no leave to show pages to everybody."""
+    named = f"[{host}]" if ":" in host else host
+    return LOOPBACK if host in ("0.0.0.0", "::", "") else LOOPBACK | {named.lower()}  # noqa: S104 - compared, not bound
+
+
+def _serve(app: Starlette, listening: socket.socket) -> None:
+    """Answer until asked to end, then end in order: what is under way is answered, and memories are written back."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Signals are handled below: its own way would end the process before the stores are closed."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    async def serving() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, _end, server)
+        await server.serve(sockets=[listening])
+
+    server = Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_CONNECTIONS_MAX,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+    uvloop.run(serving())
+    if not server.started:
+        raise OperatorError("the server did not start; the lines above say why")
+
+
+def _end(server: Any) -> None:
+    # Asked twice, it stops waiting for answers under way; memories are written back all the same.
+    server.force_exit = server.should_exit
+    server.should_exit = True
+
+
+def _greet(folder: Path, playbook: Playbook, channels: OpenedChannels, *, is_simulated: bool, address: Any) -> None:
+    """Say what is served where, and what does not work as it is."""
+    host, port = address[0], address[1]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    lines = [f"{playbook.settings.get('shop', {}).get('name', folder)}: pages at {url}/"]
+    if is_simulated:
+        lines.append("This is a simulated shop: its pages are shown as the season left them, and nothing runs.")
+    else:
+        sources = playbook.settings.get("sources", {})
+        taking = f"events at {url}/v1/batch from {', '.join(sources)}" if sources else _NO_SOURCES
+        lines += [taking, *_doubts(playbook, channels, host)]
+    print("\n".join(lines), "\nCtrl-C ends it.", flush=True)
+
+
+_NO_SOURCES = 'No events are taken: add [sources.web] with write_key = "..." to wayline.toml, and start again.'
+
+
+def _doubts(playbook: Playbook, channels: OpenedChannels, host: str) -> Iterator[str]:
+    yield from channels.closed
+    public_url = str(playbook.settings.get("server", {}).get("public_url", ""))
+    if "email" in channels.by_name and not public_url.startswith("https://"):
+        yield (
+            "Marketing mail is refused: its link to unsubscribe must begin with https://. "
+            'Add [server] public_url = "https://..." to wayline.toml.'
+        )
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        yield (
+            f"Listening on {host}: whoever reaches this port can send events with a key of theirs. The pages have no "
+            f"log-in and answer only on this machine itself."
+        )
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,149 @@
+"""Concurrent requests, collected into one durable commit at a time.
+
+Whoever offers messages waits until they are on disk. While one commit is under way the others gather, and the next one
+takes them all: a single request waits for one commit, a thousand of them wait for two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import structlog
+from msgspec import Struct
+
+from wayline.errors import Rejected, StoreUnavailable
+from wayline.runtime.collecting import Collected, Collector, Delivered
+
+__all__ = ["QUEUE_BYTES_MAX", "Intake", "QueueFull", "Room"]
+
+_log = structlog.get_logger()
+
+QUEUE_BYTES_MAX = 64 << 20  # of bodies being read or waiting to be written
+_GROUP_MESSAGES_MAX = 5000  # in one commit
+_GROUP_BYTES_MAX = 16 << 20
+
+
+class QueueFull(Exception):
+    """More is being read and waits to be written than memory is set aside for."""
+
+
+class Room:
+    """What one request takes of that memory, from its first byte until it is answered."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self.bytes = 0
+
+    def take(self, size: int) -> None:
+        """Take so many bytes more. Raises QueueFull at once if they are not there."""
+        if self._intake.bytes + size > self._intake.bytes_max:
+            raise QueueFull
+        self._intake.bytes += size
+        self.bytes += size
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._intake.bytes -= self.bytes
+
+
+class _Offer(Struct):
+    delivered: Delivered
+    size: int
+    answer: asyncio.Future[Sequence[tuple[int, Rejected]]]
+
+
+class Intake:
+    """The one writer of what clients send."""
+
+    def __init__(
+        self,
+        collector: Collector,
+        *,
+        on_stored: Callable[[], None] = lambda: None,
+        bytes_max: int = QUEUE_BYTES_MAX,
+    ) -> None:
+        self._collector = collector
+        self._on_stored = on_stored
+        self.bytes_max = bytes_max
+        self.bytes = 0
+        """Taken by all requests that are not answered yet."""
+        self._waiting: deque[_Offer] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "wayline-collector")
+        self.counts: Counter[str] = Counter()
+        """Since the start: accepted = stored + duplicate + conflict + rejected, and what was refused unread."""
+
+    async def store(self, delivered: Delivered, size: int) -> Sequence[tuple[int, Rejected]]:
+        """Have messages on disk; the place and the verdict of each that was rejected.
+
+        Raises StoreUnavailable when nothing of them was kept.
+        """
+        offer = _Offer(delivered, size, asyncio.get_running_loop().create_future())
+        self._waiting.append(offer)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        return await offer.answer
+
+    async def close(self) -> None:
+        """Write what still waits, then end."""
+        if self._writing is not None:
+            await self._writing
+        self._thread.shutdown()
+
+    async def _write(self) -> None:
+        while self._waiting:
+            await self._commit(self._next_group())
+
+    def _next_group(self) -> list[_Offer]:
+        group = [self._waiting.popleft()]
+        messages, size = len(group[0].delivered.items), group[0].size
+        while self._waiting:
+            following = self._waiting[0]
+            messages, size = messages + len(following.delivered.items), size + following.size
+            if messages > _GROUP_MESSAGES_MAX or size > _GROUP_BYTES_MAX:
+                break
+            group.append(self._waiting.popleft())
+        return group
+
+    async def _commit(self, group: Sequence[_Offer]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            delivered = [offer.delivered for offer in group]
+            collected = await loop.run_in_executor(self._thread, lambda: self._collector.collect(*delivered))
+        except StoreUnavailable as error:
+            for offer in group:
+                self._answer(offer, error)
+        except Exception as error:  # noqa: BLE001 - the top of the writer: one poisonous request may not fail its neighbours
+            if len(group) > 1:
+                for offer in group:
+                    await self._commit((offer,))
+                return
+            _log.error("a request could not be stored", reason=f"{type(error).__name__}: {error}", exc_info=error)
+            self._answer(group[0], error)
+        else:
+            self._count(collected, group)
+            for offer, verdicts in zip(group, collected.verdicts, strict=True):
+                self._answer(offer, verdicts)
+            self._on_stored()
+
+    def _count(self, collected: Collected, group: Sequence[_Offer]) -> None:
+        appended = collected.appended
+        self.counts["accepted"] += sum(len(offer.delivered.items) for offer in group)
+        self.counts["stored"] += appended.stored
+        self.counts["duplicate"] += appended.duplicates
+        self.counts["conflict"] += appended.conflicts
+        self.counts["rejected"] += len(collected.rejected) + appended.unstorable
+
+    def _answer(self, offer: _Offer, answer: Sequence[tuple[int, Rejected]] | Exception) -> None:
+        if offer.answer.done():
+            return  # whoever asked has gone away
+        if isinstance(answer, Exception):
+            offer.answer.set_exception(answer)
+        else:
+            offer.answer.set_result(answer)
