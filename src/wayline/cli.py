@@ -288,6 +288,42 @@ def _counting(progress: Any) -> None:
         )
 
 
+@app.command("try")
+def try_(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file of past events.")],
+    mapping: Annotated[
+        str, typer.Option(help="online-retail, retailrocket, or the path of a mapping of your own.")
+    ] = "mapping.yaml",
+    assume: Annotated[
+        str, typer.Option(help="What the data do not say: consent=email+push,stock=in_stock. Printed with the result.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Try a playbook on past data: who would enter, what would be proposed, sent and held back, and why.
+
+    Nothing is kept and nothing leaves.
+    Example: wayline try examples/apparel events.parquet --mapping retailrocket --assume consent=email,stock=in_stock
+    """
+    from wayline.runtime import past
+    from wayline.runtime.folders import read_playbook
+    from wayline.runtime.importing import read_in
+
+    said = read_in(file, mapping)
+    tried = past.try_on_past(said, read_playbook(folder), past.assumed(assume), _day_by_day)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    if as_json:
+        _print_json(tried)
+    else:
+        print("\n".join(past.in_words(tried)))
+
+
+def _day_by_day(day: Any, events: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{day:%-d %B %Y}: {events:,} events", end="\033[K", file=sys.stderr)
+
+
 # ------------------------------------------------------------------ decisions
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "prepared",
     "preview_table",
     "previewed_in_words",
+    "read_in",
     "rehearse_table",
 ]
 
@@ -153,18 +154,22 @@ def prepared(file: Path, folder: Path, mapping: str, *, fires: bool, refused_pat
     """An import into a shop's folder: its mapping read by name or path, and where it keeps what it refuses."""
     if not (folder / "wayline.toml").is_file():
         raise AuthorError(f"{folder}: no wayline.toml here, so this is no shop. Make one: wayline init {folder}")
-    compiled = ready_mapping(mapping) if mapping in READY else _mapping_at(Path(mapping))
-    header_of(file, compiled)  # a file that cannot be read as a whole is told before anything is made or opened
+    said = read_in(file, mapping)
     beside = folder / KEPT / "imports"
     beside.mkdir(parents=True, exist_ok=True)
-    return Import(
-        path=file,
-        mapping=compiled,
-        received_at=datetime.now(UTC),
+    return msgspec.structs.replace(
+        said,
         refused_path=refused_path or beside / f"{file.stem}.refused.csv",
         token_path=beside / f"{file.stem}.token",
         fires=fires,
     )
+
+
+def read_in(file: Path, mapping: str) -> Import:
+    """A file and its mapping by name or path, checked as a whole before anything is made or opened."""
+    compiled = ready_mapping(mapping) if mapping in READY else _mapping_at(Path(mapping))
+    header_of(file, compiled)
+    return Import(path=file, mapping=compiled, received_at=datetime.now(UTC))
 
 
 def _mapping_at(path: Path) -> TableMapping:
