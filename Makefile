@@ -49,8 +49,8 @@ bench: install ## one benchmark per promise; each prints one JSON line last
 	@failed=0; for file in benchmarks/[a-z]*.py; do \
 	  echo "== $$file"; $(BIN)/python "$$file" || failed=1; done; exit $$failed
 
-# The sets name neither consent nor stock; what is assumed is printed with the result.
-ASSUME ?= consent=email,stock=in_stock
+# The sets tell of no consent, no stock and little of products; what is assumed is printed with the result.
+ASSUME ?= consent=email,stock=in_stock,products=described
 
 replay-real: install ## import two public data sets from DATA, and try the example journeys on them
 	@test -d "$(DATA)/online-retail" || { echo "make: no data at $(DATA). Say make replay-real DATA=/path/to/data, or set WAYLINE_DATA." >&2; exit 1; }

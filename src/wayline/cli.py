@@ -296,13 +296,15 @@ def try_(
         str, typer.Option(help="online-retail, retailrocket, or the path of a mapping of your own.")
     ] = "mapping.yaml",
     assume: Annotated[
-        str, typer.Option(help="What the data do not say: consent=email+push,stock=in_stock. Printed with the result.")
+        str,
+        typer.Option(help="What the data do not say; printed with the result. See the example."),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Try a playbook on past data: who would enter, what would be proposed, sent and held back, and why.
 
-    Nothing is kept and nothing leaves.
+    Nothing is kept and nothing leaves. What past data lack may be assumed: consent=CHANNEL+CHANNEL (everybody consents,
+    and has an address there), stock=in_stock, products=described (a product has a name, a price and a page).
     Example: wayline try examples/apparel events.parquet --mapping retailrocket --assume consent=email,stock=in_stock
     """
     from wayline.runtime import past

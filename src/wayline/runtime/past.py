@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wayline.channels.dryrun import DryRun
-from wayline.domain import Decision, Playbook, Schedule
+from wayline.domain import Decision, Playbook, Product, Schedule
 from wayline.errors import AuthorError, did_you_mean
 from wayline.runtime.collecting import Collector, Delivered
 from wayline.runtime.embedded import Embedded, Limits, calm_collector
@@ -34,6 +34,7 @@ _SOURCE: Final = "assumed"
 _HOUR: Final = timedelta(hours=1)
 _CHANNELS: Final = ("email", "sms", "push")
 _REASONS_MAX: Final = 5
+_PRICE: Final = 1000  # minor units of a made-up price
 _LIMITS: Final = Limits(events_max=5_000, wakes_max=5_000, claims_max=2_000)  # nothing here can crash into a doubt
 
 
@@ -44,15 +45,19 @@ class Assumed(Struct, frozen=True):
     """Channels everybody has consented to for marketing, and has an address on."""
     stock: str = "unknown"
     """`in_stock`: every product is, whenever it matters; `unknown`: the policy's own way with stock nobody told of."""
+    products: str = "as_told"
+    """`described`: what texts say of a product and the data do not (name, price, page) is made up."""
 
     def in_words(self) -> tuple[str, ...]:
         """Each assumption as a sentence."""
         channels = " and ".join(self.consents)
         consent = f"everybody consents to marketing by {channels}, and has an address there" if channels else ""
         stock = "every product is in stock" if self.stock == "in_stock" else ""
+        made_up = f"a product without a name, price or page has a made-up one (price {_PRICE / 100:.2f})"
         return (
             consent or "nobody has consented to marketing, and no address is known",
             stock or "stock is unknown, as in the data",
+            made_up if self.products == "described" else "of products only what the data say is known",
             "schedules begin with the data; the website asks for nothing",
         )
 
@@ -93,22 +98,24 @@ class Tried(Struct, frozen=True, kw_only=True):
     memory_peak_mb: int
 
 
+_CHOICES: Final = {"stock": ("in_stock", "unknown"), "products": ("as_told", "described")}
+
+
 def assumed(text: str) -> Assumed:
-    """Read `consent=email+push,stock=in_stock`; raises AuthorError with what may stand there."""
+    """Read `consent=email+push,stock=in_stock,products=described`; raises AuthorError with what may stand there."""
     said: dict[str, str] = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.strip().partition("=")
-        if name not in ("consent", "stock"):
-            raise AuthorError(f"--assume: nothing is called {name!r}. {did_you_mean(name, ('consent', 'stock'))}")
+        if name != "consent" and name not in _CHOICES:
+            raise AuthorError(f"--assume: nothing is called {name!r}. {did_you_mean(name, ('consent', *_CHOICES))}")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise AuthorError(f"--assume: {name} is {' or '.join(_CHOICES[name])}, not {value!r}.")
         said[name] = value
     channels = tuple(filter(None, said.get("consent", "").split("+")))
     for channel in channels:
         if channel not in _CHANNELS:
             raise AuthorError(f"--assume: no channel is called {channel!r}. {did_you_mean(channel, _CHANNELS)}")
-    stock = said.get("stock", "unknown")
-    if stock not in ("in_stock", "unknown"):
-        raise AuthorError(f"--assume: stock is in_stock or unknown, not {stock!r}.")
-    return Assumed(channels, stock)
+    return Assumed(channels, said.get("stock", "unknown"), said.get("products", "as_told"))
 
 
 def try_on_past(
@@ -212,6 +219,7 @@ class _Played:
     def __init__(self, told: Import, playbook: Playbook, assumptions: Assumed, store: Any, entries: _Entries) -> None:
         self.known: set[str] = set()
         self.now = datetime.min.replace(tzinfo=UTC)
+        self._described: set[str] = set()
         self._told = told
         self._assumed = assumptions
         self._store = store
@@ -232,6 +240,8 @@ class _Played:
         """One hour of the past arrives, all of it received at its end."""
         assumptions = tuple(self._unknown(messages))
         at = hour + _HOUR
+        if self._assumed.products == "described" and (new := tuple(self._undescribed(messages))):
+            self._engine.stock(new, at)
         self._collector.collect(
             Delivered(assumptions, _SOURCE, at, fires=False),
             Delivered([each.message for each in messages], self._told.mapping.source, at),
@@ -250,6 +260,13 @@ class _Played:
             self._store.log.append(internal)
             self._engine.drain(now)
 
+    def _undescribed(self, messages: Sequence[Told]) -> Iterator[Product]:
+        """Each product met for the first time, with all that texts say of one; what the data tell comes after."""
+        for sku in (sku for each in messages for sku in _skus(each.message)):
+            if sku not in self._described:
+                self._described.add(sku)
+                yield Product(sku, name=f"product {sku}", price=_PRICE, url=f"https://assumed.invalid/{sku}")
+
     def _unknown(self, messages: Sequence[Told]) -> Iterator[dict[str, Any]]:
         """For each person met for the first time, the consents and addresses that are assumed of them."""
         for each in messages:
@@ -267,6 +284,13 @@ class _Played:
                     "context": _reached(channel, len(self.known)),
                     **{key: each.message[key] for key in ("userId", "anonymousId") if key in each.message},
                 }
+
+
+def _skus(message: Mapping[str, Any]) -> Iterator[str]:
+    properties = message.get("properties", {})
+    for line in (properties, *properties.get("products", ())):
+        if line.get("sku"):
+            yield str(line["sku"])
 
 
 def _reached(channel: str, number: int) -> dict[str, Any]:

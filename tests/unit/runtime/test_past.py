@@ -85,6 +85,13 @@ def test_what_was_assumed_stands_in_the_result(tmp_path: Path) -> None:
     assert "nobody has consented to marketing" in text and "stock is unknown" in text
 
 
+def test_made_up_products_fill_the_gaps_of_texts(tmp_path: Path) -> None:
+    gaps, filled = (tried(tmp_path, Assumed(("email",), "in_stock", products)) for products in ("as_told", "described"))
+    missing = "a text is not sent with a gap in it, when it was about to leave"
+    assert sum(one.refused[missing] for one in gaps.journeys.values()) > 0
+    assert sum(one.refused[missing] for one in filled.journeys.values()) == 0
+
+
 def test_a_file_without_rows_is_an_empty_past(tmp_path: Path) -> None:
     found = tried(tmp_path, Assumed(), [])
     assert (found.events, found.journeys, found.starts_at) == (0, {}, None) and in_words(found)
@@ -93,6 +100,12 @@ def test_a_file_without_rows_is_an_empty_past(tmp_path: Path) -> None:
 def test_assumptions_are_read_and_misspelt_ones_told() -> None:
     assert assumed("consent=email+push,stock=in_stock") == Assumed(("email", "push"), "in_stock")
     assert assumed("") == Assumed()
-    for wrong, told in (("consents=email", "'consent'"), ("consent=mail", "'email'"), ("stock=full", "in_stock or")):
+    assert assumed("products=described").products == "described"
+    for wrong, told in (
+        ("consents=email", "'consent'"),
+        ("consent=mail", "'email'"),
+        ("stock=full", "in_stock or"),
+        ("products=no", "as_told or"),
+    ):
         with pytest.raises(AuthorError, match=told):
             assumed(wrong)
