@@ -18,8 +18,8 @@ Rule = Callable[[str, ast.Module, str], Iterator[str]]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 LAYERS = """
-errors / conditions / domain / observation / interpretation / measurement / governance / orchestration / engine
-/ playbook / channels store sources / runtime / serving / cli __main__
+errors __version__ / conditions / domain / observation / interpretation / measurement / governance / orchestration
+/ engine / playbook / channels store sources / runtime / serving / cli __main__
 """
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.split("/")) for room in rooms.split()}
 THINKING = {room for room, rank in RANK.items() if rank <= RANK["playbook"]}

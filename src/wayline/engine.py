@@ -207,17 +207,7 @@ class _Work:
 
     def _decide(self, asked: policy.Asked, *, again: bool = False) -> None:
         """Gather what is wished for now, let the policy rule, and put everyone where the ruling leaves them."""
-        wishes: dict[tuple[str, str], int] = {}
-        proposals: list[Proposal] = []
-        for at, enrollment in enumerate(self.enrollments):
-            if not enrollment.is_open or enrollment.pending is not None:
-                continue
-            if not again and enrollment.wake_at is not None and enrollment.wake_at > self.now:
-                continue
-            wish = journeys.proposal(enrollment, _journey(enrollment, self.playbook))
-            if wish is not None:
-                proposals.append(wish)
-                wishes[wish.journey, wish.key] = at
+        proposals, wishes = self._wished(again=again)
         if not proposals:
             return
         self.moment.inside = self.enrollments
@@ -232,6 +222,21 @@ class _Work:
                 self.decisions.append(decision)
             else:
                 self._take(wishes[wish.journey, wish.key], decision)
+
+    def _wished(self, *, again: bool) -> tuple[list[Proposal], dict[tuple[str, str], int]]:
+        """What the open journeys wish for, and whose wish is whose. Before its hour none is asked, unless `again`."""
+        wishes: dict[tuple[str, str], int] = {}
+        proposals: list[Proposal] = []
+        for at, enrollment in enumerate(self.enrollments):
+            if not enrollment.is_open or enrollment.pending is not None:
+                continue
+            if not again and enrollment.wake_at is not None and enrollment.wake_at > self.now:
+                continue
+            wish = journeys.proposal(enrollment, _journey(enrollment, self.playbook))
+            if wish is not None:
+                proposals.append(wish)
+                wishes[wish.journey, wish.key] = at
+        return proposals, wishes
 
     def _wait(self, at: int, wait: policy.Wait, asked: policy.Asked) -> None:
         enrollment = self.enrollments[at]

@@ -117,7 +117,7 @@ def test_s13_killed_at_any_instant(tmp_path: Path) -> None:
         assert counted["deliveries.unknown"] == unclear
         found = calls(tmp_path)
         print(
-            f"\n{kills} kills, {len(store.log.read(0, 1_000_000)):,} events, {sum(found['marketing'].values()):,} marketing "
-            f"and {sum(found['owed'].values()):,} owed calls "
+            f"\n{kills} kills, {len(store.log.read(0, 1_000_000)):,} events, "
+            f"{sum(found['marketing'].values()):,} marketing and {sum(found['owed'].values()):,} owed calls "
             f"({sum(n > 1 for n in found['owed'].values())} owed twice), {unclear} unclear"
         )

@@ -203,15 +203,7 @@ def _filled(action: Action, moment: Moment, proposal: Proposal) -> tuple[Action,
     candidates: Iterable[str] = _candidates(content.shows, moment, proposal)
     first: Refusal | None = None
     if any(claim.name == "in_stock" and claim.subject == "shown" for claim in action.claims):
-        fine: list[str] = []
-        for sku in candidates:
-            refusal = in_stock(sku, moment)
-            if refusal is None:
-                fine.append(sku)
-                if len(fine) == content.shows_count:
-                    break
-            first = first or refusal
-        candidates = fine
+        candidates, first = _stocked(candidates, content.shows_count, moment)
     shows = tuple(islice(candidates, content.shows_count))
     if not shows and first is not None:
         return action, Verdict(action, "claims", first)
@@ -219,6 +211,20 @@ def _filled(action: Action, moment: Moment, proposal: Proposal) -> tuple[Action,
         none = Refusal(f"{content.name} shows products ({content.shows})", "there is none to show to this customer")
         return action, Verdict(action, "products", none)
     return replace(action, shows=shows), None
+
+
+def _stocked(skus: Iterable[str], most: int, moment: Moment) -> tuple[list[str], Refusal | None]:
+    """The first so many that are in stock, looking no further than needed, and why the first that is not is not."""
+    fine: list[str] = []
+    first: Refusal | None = None
+    for sku in skus:
+        refusal = in_stock(sku, moment)
+        if refusal is None:
+            fine.append(sku)
+            if len(fine) == most:
+                break
+        first = first or refusal
+    return fine, first
 
 
 def _candidates(shows: str, moment: Moment, proposal: Proposal) -> list[str]:

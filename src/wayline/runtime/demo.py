@@ -267,7 +267,7 @@ def play(
     channels: dict[str, Channel] = {
         name: DryRun(name, kept_max=100, clock=lambda: now) for name in ("email", "sms", "push")
     }
-    engine = Embedded(barrier, store.state, store.vault, playbook, channels, limits=_LIMITS)  # type: ignore[arg-type]  # a Log in all but name
+    engine = Embedded(barrier, store.state, store.vault, playbook, channels, limits=_LIMITS)
     season = _Season(engine)
     engine.stock(shelf, now)
     engine.drain(now)

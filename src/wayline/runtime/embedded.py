@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -43,8 +42,6 @@ from wayline.runtime.people import People, Whose
 from wayline.store import Batch, Delivery, Log, SetAside, State, Vault
 
 __all__ = ["Embedded", "Limits", "Progress", "calm_collector"]
-
-_log = structlog.get_logger()
 
 _FLOOR = "checkpoint_floor"
 """Note: log position up to which every memory is checkpointed."""
@@ -278,10 +275,12 @@ class Embedded:
         return aside
 
     def _set_aside(self, customer_id: str, stimulus: Stimulus, error: Exception, world: World, batch: Batch) -> int:
+        import structlog  # by need: it loads much to print with, and here nothing is printed while all is well
+
         position = stimulus.position if isinstance(stimulus, Event) else self.position
         reason = f"{type(error).__name__}: {error}"
         batch.set_aside.append(SetAside(position, customer_id, reason, world.now))
-        _log.error(
+        structlog.get_logger().error(
             "turn set aside",
             position=position,
             customer_id=customer_id,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Outbox", "Rendering", "unsubscribe_token"]
 
-_log = structlog.get_logger()
 
 _LEASE = timedelta(minutes=5)
 _ATTEMPTS_MAX = 8  # then a message that is put off again and again is refused for good
@@ -154,7 +152,8 @@ class Outbox:
         owner = self.owner
         # One process owns the folder, so at start every row in `attempting` is an orphan, whatever its lease says.
         orphans = owner.state.outbox("attempting", now + _LEASE * 2, 1_000_000)
-        again, unclear = [], []
+        again: list[tuple[Delivery, Decision]] = []
+        unclear: list[tuple[Delivery, Decision]] = []
         for row in orphans:
             decision = self._decision(row)
             channel = self.channels.get(row.channel)

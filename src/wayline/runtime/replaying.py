@@ -102,8 +102,9 @@ def _without_wake(state: State) -> list[str]:
     waiting = {row.decision_id for row in state.deliveries() if row.state in ("pending", "attempting")}
     for customer_id in state.customer_ids():
         for customer in state.load([customer_id]).values():
-            for enrollment in customer.standing.enrollments:
-                is_stuck = enrollment.is_open and enrollment.wake_at is None and enrollment.pending not in waiting
-                if is_stuck:
-                    found.append(customer_id)
+            found += [
+                customer_id
+                for enrollment in customer.standing.enrollments
+                if enrollment.is_open and enrollment.wake_at is None and enrollment.pending not in waiting
+            ]
     return found

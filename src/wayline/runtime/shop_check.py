@@ -14,7 +14,7 @@ from wayline.runtime.shop_rates import DAYS_FULL, START, Rates, is_black_week
 
 __all__ = ["Checked", "check"]
 
-Messages: TypeAlias = Sequence[Mapping[str, Any]]
+_Messages: TypeAlias = Sequence[Mapping[str, Any]]
 
 _PAUSE = timedelta(minutes=30)  # a longer silence of one browser ends the visit
 _EVENTS_FULL, _CUSTOMERS_FULL = 540_000, 25_000
@@ -73,7 +73,7 @@ def _at(message: Mapping[str, Any]) -> datetime:
     return received - (sent - told)
 
 
-def _visits(once: Messages) -> list[list[Mapping[str, Any]]]:
+def _visits(once: _Messages) -> list[list[Mapping[str, Any]]]:
     browsers: dict[str, list[tuple[datetime, int, Mapping[str, Any]]]] = {}
     for place, message in enumerate(once):
         if message["source"] in ("web", "app"):
@@ -93,11 +93,11 @@ def _split(rows: Sequence[tuple[datetime, int, Mapping[str, Any]]]) -> Iterator[
     yield visit
 
 
-def _names(visit: Messages) -> set[str]:
+def _names(visit: _Messages) -> set[str]:
     return {message.get("event", "") for message in visit}
 
 
-def _funnel(visits: Sequence[Messages], rates: Rates) -> Iterator[Checked]:
+def _funnel(visits: Sequence[_Messages], rates: Rates) -> Iterator[Checked]:
     reached = [_names(visit) for visit in visits]
     mobile = [visit[0]["context"]["device"]["type"] == "mobile" for visit in visits]
     stages = {
@@ -119,7 +119,7 @@ def _funnel(visits: Sequence[Messages], rates: Rates) -> Iterator[Checked]:
         yield _rate(f"orders on {'mobile' if device else 'desktop'}", rate, sum(ordered), len(ordered), 0.15)
 
 
-def _wire(told: Messages, once: Messages, rates: Rates) -> Iterator[Checked]:
+def _wire(told: _Messages, once: _Messages, rates: Rates) -> Iterator[Checked]:
     clients = [message for message in once if message["source"] in ("web", "app")]
     late = sum(
         datetime.fromisoformat(message["sentAt"]) - datetime.fromisoformat(message["timestamp"]) > _PAUSE
@@ -131,7 +131,7 @@ def _wire(told: Messages, once: Messages, rates: Rates) -> Iterator[Checked]:
     yield _rate("duplicate", rates.duplicate, len(told) - len(once), len(clients), 0.1)
 
 
-def _orders(once: Messages, rates: Rates, end: datetime) -> Iterator[Checked]:
+def _orders(once: _Messages, rates: Rates, end: datetime) -> Iterator[Checked]:
     orders: dict[str, Mapping[str, Any]] = {}
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for message in once:
@@ -154,7 +154,7 @@ def _orders(once: Messages, rates: Rates, end: datetime) -> Iterator[Checked]:
     yield _rate("tickets that ask where it is", rates.tickets_where, where, len(asked), 0.25)
 
 
-def _returns(settled: Mapping[str, Mapping[str, Any]], asked: Messages, rates: Rates) -> Iterator[Checked]:
+def _returns(settled: Mapping[str, Mapping[str, Any]], asked: _Messages, rates: Rates) -> Iterator[Checked]:
     sold = sum(len(order["properties"]["products"]) for order in settled.values())
     back = sum(
         len(message["properties"]["products"]) for message in asked if message["properties"]["order_id"] in settled
@@ -163,7 +163,7 @@ def _returns(settled: Mapping[str, Mapping[str, Any]], asked: Messages, rates: R
     yield _rate("returned", rates.returns, back, sold, 0.2)
 
 
-def _people(once: Messages, visits: Sequence[Messages], rates: Rates, customers: int) -> Iterator[Checked]:
+def _people(once: _Messages, visits: Sequence[_Messages], rates: Rates, customers: int) -> Iterator[Checked]:
     # Customers known before the season gave their consent before it; the check is of newcomers.
     newcomers = {f"an-{customers + number:06d}" for number in range(len(visits))}
     signed = {
@@ -181,7 +181,7 @@ def _people(once: Messages, visits: Sequence[Messages], rates: Rates, customers:
     yield _rate("sign-up", rates.sign_up, sum(signed.values()), unknown, 0.1)
 
 
-def _season(once: Messages, visits: Sequence[Messages], rates: Rates) -> Iterator[Checked]:
+def _season(once: _Messages, visits: Sequence[_Messages], rates: Rates) -> Iterator[Checked]:
     days = [_at(visit[0]).date() for visit in visits]
     week = sum(is_black_week(day) for day in days) / 8
     october = sum(day.month == 10 for day in days) / 31

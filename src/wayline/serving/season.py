@@ -33,7 +33,7 @@ def play_and_report(folder: Path, *, customers: int, days: int, seed: int) -> Re
             f"{playbook.settings['shop']['name']}: a simulated shop, {customers:,} known customers, {days} days from "
             f"1 October. Every message below was decided by the real engine.\n"
         )
-        played = play(season, store, playbook, on_day=lambda day: console.print(day_line(day)))
+        played = play(season, store, playbook, on_day=lambda day: console.print(_day_line(day)))
     took = time.monotonic() - began
     with open_store(folder / KEPT) as store:
         report = build(
@@ -52,7 +52,7 @@ def play_and_report(folder: Path, *, customers: int, days: int, seed: int) -> Re
     return report
 
 
-def day_line(day: Day) -> str:
+def _day_line(day: Day) -> str:
     """One day in one line: what happened, what was sent, what was held back."""
     counts = day.counts
     held = {name[5:]: count for name, count in counts.items() if name.startswith("held:")}

@@ -70,7 +70,7 @@ def _parquet_header(path: Path) -> tuple[str, ...]:
 
 
 def _parquet(path: Path) -> Any:
-    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]  # it ships no types
+    from pyarrow import ArrowException, parquet
 
     try:
         return parquet.ParquetFile(path)
