@@ -197,7 +197,7 @@ def init(
 @app.command()
 def demo(
     *,
-    customers: Annotated[int, typer.Option(min=20, help="Known customers of the simulated shop.")] = 10_000,
+    customers: Annotated[int, typer.Option(min=20, help="Known customers of the simulated shop.")] = 5_000,
     days: Annotated[int, typer.Option(min=1, max=90, help="Days to play, from 1 October.")] = 90,
     seed: Annotated[int, typer.Option(help="The same seed gives the same report.")] = 7,
     folder: Annotated[Path, typer.Option(help="Where the simulated shop is kept; made anew each time.")] = Path(
