@@ -20,7 +20,22 @@ from wayline.errors import AuthorError, Broken, OperatorError, SenderError, Wayl
 if TYPE_CHECKING:
     from wayline.store.opening import Store
 
-__all__ = ["app", "check", "demo", "doctor", "explain", "import_", "init", "main", "play_stories", "replay", "serve"]
+__all__ = [
+    "AsJson",
+    "Folder",
+    "app",
+    "check",
+    "demo",
+    "doctor",
+    "explain",
+    "import_",
+    "init",
+    "main",
+    "play_stories",
+    "replay",
+    "serve",
+    "try_",
+]
 
 app = typer.Typer(
     help="A self-hosted decision engine for retail customer journeys.",
@@ -29,8 +44,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_Folder = Annotated[Path, typer.Argument(help="The shop's folder: the one with wayline.toml in it.")]
-_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Folder = Annotated[Path, typer.Argument(help="The shop's folder: the one with wayline.toml in it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 def main() -> NoReturn:
@@ -113,7 +128,7 @@ def _version(
 
 
 @app.command()
-def check(folder: _Folder, as_json: _AsJson = False) -> None:
+def check(folder: Folder, as_json: AsJson = False) -> None:
     """Compile a playbook and report all its problems at once.
 
     Example: wayline check examples/apparel
@@ -145,9 +160,9 @@ def check(folder: _Folder, as_json: _AsJson = False) -> None:
 
 @app.command("test")
 def play_stories(
-    folder: _Folder,
+    folder: Folder,
     only: Annotated[str, typer.Option(help="Play only the stories whose file or name contains this.")] = "",
-    as_json: _AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Play the stories of a playbook's tests/ through the real engine: what should be sent, what held back, and why.
 
@@ -227,7 +242,7 @@ def demo(
 
 @app.command()
 def serve(
-    folder: _Folder = Path("var/shop"),
+    folder: Folder = Path("var/shop"),
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8400,
     host: Annotated[str, typer.Option(help="Address to listen on; loopback unless you say otherwise.")] = "127.0.0.1",
 ) -> None:
@@ -257,7 +272,7 @@ def import_(
         bool, typer.Option("--replay", help="Let the events start journeys; history by itself starts nothing.")
     ] = False,
     refused: Annotated[Path | None, typer.Option(help="Where to keep refused rows, as CSV.")] = None,
-    as_json: _AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring data in from a file by a mapping: look first (--preview), rehearse (--dry-run), then import.
 
@@ -333,9 +348,9 @@ def _day_by_day(day: Any, events: int) -> None:
 
 @app.command()
 def explain(
-    folder: _Folder,
+    folder: Folder,
     decision_id: Annotated[str, typer.Argument(help="The decision's id, as on any page or in any report.")],
-    as_json: _AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say in plain words why something was sent, or not.
 
@@ -356,7 +371,7 @@ def explain(
 
 
 @app.command()
-def replay(folder: _Folder, as_json: _AsJson = False) -> None:
+def replay(folder: Folder, as_json: AsJson = False) -> None:
     """Decide every recorded decision again from its record alone, and compare.
 
     Example: wayline replay var/shop
@@ -376,7 +391,7 @@ def replay(folder: _Folder, as_json: _AsJson = False) -> None:
 
 
 @app.command()
-def doctor(folder: _Folder, as_json: _AsJson = False) -> None:
+def doctor(folder: Folder, as_json: AsJson = False) -> None:
     """Look a shop's folder over: what is kept, what waits, what is stuck, what was set aside.
 
     Example: wayline doctor var/shop

@@ -169,7 +169,7 @@ class Keeper:
 
     def _in_trouble(self, reason: str, now: datetime) -> float:
         failures = self.health.failures + 1
-        pause = min(self.pace.again_min * 2 ** min(failures - 1, 16), self.pace.again_max)
+        pause: float = min(self.pace.again_min * 2 ** min(failures - 1, 16), self.pace.again_max)
         _log.error("the engine waits", reason=reason, failures=failures, seconds=pause)
         # What is in memory may be ahead of the disk: the next look begins with what is really there.
         self.engine = self._schedules = None

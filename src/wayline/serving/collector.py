@@ -249,8 +249,8 @@ class _Settings:
             return
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
-        segment = {"apiKey": key, "apiHost": f"{host}/v1", "protocol": scope.get("scheme", "http")}
-        told = {"integrations": {"Segment.io": segment}, "plan": {"track": {}}}
+        told_here = {"apiKey": key, "apiHost": f"{host}/v1", "protocol": scope.get("scheme", "http")}
+        told = {"integrations": {"Segment.io": told_here}, "plan": {"track": {}}}
         await _send(send, 200, msgspec.json.encode(told), (_JSON, *_CORS))
 
 
