@@ -288,6 +288,8 @@ class _Work:
             if receipt.outcome == "dead":
                 assert decision.action is not None
                 self._suppress(decision.action.channel, receipt.at, receipt.detail or "the address is dead")
+            else:
+                self._unmark_mailbox(decision)
             if at is not None:
                 enrollment = self.enrollments[at]
                 journey = _journey(enrollment, self.playbook)
@@ -334,6 +336,16 @@ class _Work:
         contact = replace(policy.reserve(decision, self.moment), state="handed_over")
         others = tuple(c for c in address.contacts if c.decision_id != decision.decision_id)
         self.addresses = (replace(address, contacts=(*others, contact)[-_MAILBOX_CONTACTS_MAX:]),)
+
+    def _unmark_mailbox(self, decision: Decision) -> None:
+        """What provably never arrived is no reason to keep it from anybody who reads there."""
+        assert decision.action is not None
+        channel = decision.action.channel
+        key = self.moment.fact(f"address.{channel}")
+        address = self.world.addresses.get(channel, key) if isinstance(key, str) else None
+        if address is not None:
+            others = tuple(c for c in address.contacts if c.decision_id != decision.decision_id)
+            self.addresses = (replace(address, contacts=others),)
 
     def _suppress(self, channel: str, at: datetime, reason: str) -> None:
         """A dead address is left alone from now on, by every journey and whoever shares it."""
