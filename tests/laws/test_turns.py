@@ -126,14 +126,16 @@ def is_consented(shop: Shop) -> None:
         if row.state not in ("sent", "withheld") or row.purpose != "marketing":
             continue
         family = {link.identifier for link in shop.store.state.links(row.customer_id)}
+        decision = shop.store.state.decision(row.decision_id)
+        assert decision is not None and row.settled_at is not None
         said = [
             (event.received_at, event.name)
             for event in shop.store.log.read(0, 10_000)
             if event.name in ("Consent Granted", "Consent Withdrawn")
             and event.properties["channel"] == row.channel
             and family.intersection(event.identifiers)
-            and row.settled_at is not None
-            and event.received_at <= row.settled_at
+            # A clock that stands still cannot order what was said in the instant it left; the log can.
+            and (event.received_at < row.settled_at or event.position <= decision.position)
         ]
         granted = max((at for at, name in said if name == "Consent Granted"), default=None)
         withdrawn = max((at for at, name in said if name == "Consent Withdrawn"), default=None)
