@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 the playbook, mapping or data has problems (they are print
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,8 @@ __all__ = [
 ]
 
 app = typer.Typer(
-    help="A self-hosted decision engine for retail customer journeys.",
+    help="A self-hosted decision engine for retail customer journeys.\n\n"
+    "Example: wayline demo --customers 2000 --days 30 --no-serve",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,6 +48,8 @@ app = typer.Typer(
 
 Folder = Annotated[Path, typer.Argument(help="The shop's folder: the one with wayline.toml in it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+_LISTED_MAX = 20  # decisions named by `explain` without an id
 
 
 def main() -> NoReturn:
@@ -322,6 +326,7 @@ def try_(
 
     Nothing is kept and nothing leaves. What past data lack may be assumed: consent=CHANNEL+CHANNEL (everybody consents,
     and has an address there), stock=in_stock, products=described (a product has a name, a price and a page).
+
     Example: wayline try examples/apparel events.parquet --mapping retailrocket --assume consent=email,stock=in_stock
     """
     from wayline.runtime import past
@@ -349,7 +354,10 @@ def _day_by_day(day: Any, events: int) -> None:
 @app.command()
 def explain(
     folder: Folder,
-    decision_id: Annotated[str, typer.Argument(help="The decision's id, as on any page or in any report.")],
+    decision_id: Annotated[
+        str,
+        typer.Argument(help="The decision's id, as on any page or in any report; without one, the newest are listed."),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Say in plain words why something was sent, or not.
@@ -359,6 +367,9 @@ def explain(
     from wayline.governance.audit import explain as explained
 
     with _opened(folder) as store:
+        if not decision_id:
+            _list_newest(store, _kept_playbook(folder, store), as_json=as_json)
+            return
         decision = store.state.decision(decision_id)
         if decision is None:
             raise SenderError(f"no decision {decision_id!r} in {folder}. Ids are 32 hexadecimal digits.")
@@ -368,6 +379,19 @@ def explain(
         _print_json({"decision": decision, "explanation": lines})
     else:
         print("\n".join(lines))
+
+
+def _list_newest(store: Store, playbook: Any, *, as_json: bool) -> None:
+    from wayline.governance.audit import explain as explained
+
+    newest = deque(store.state.decisions(), maxlen=_LISTED_MAX)
+    listed = [(decision.decision_id, explained(decision, playbook)[0]) for decision in reversed(newest)]
+    if as_json:
+        _print_json([{"decision_id": decision_id, "in_words": said} for decision_id, said in listed])
+    elif listed:
+        print("\n".join(f"{decision_id}  {said}" for decision_id, said in listed))
+    else:
+        print("Nothing was decided yet.")
 
 
 @app.command()

@@ -50,7 +50,7 @@ from wayline.orchestration import journeys, policy
 
 __all__ = ["Begun", "Model", "answer", "begin", "finish", "merge", "nudge", "take_turn"]
 
-_MAILBOX_CONTACTS_MAX = 20
+_MAILBOX_CONTACTS_MAX = 20  # contacts remembered of one mailbox or number, whoever shares it
 
 Model: TypeAlias = Callable[[Sequence[Customer], World], Sequence[Estimate | None]]
 """Answers one question for many customers at once; None where it cannot say."""

@@ -31,9 +31,9 @@ from wayline.errors import OperatorError
 
 __all__ = ["ADDRESS_MAX", "HEADER_MAX", "REPLY_LINES_MAX", "Composed", "Email", "EmailSettings", "compose"]
 
-REPLY_LINES_MAX: Final = 100
+REPLY_LINES_MAX: Final = 100  # lines of one reply of a mail server
 HEADER_MAX: Final = 900  # characters of one header: RFC 5322 allows 998 on a line
-ADDRESS_MAX: Final = 254
+ADDRESS_MAX: Final = 254  # characters of an address
 
 # How long to wait before offering the same message again, by what stood in the way.
 _AGAIN: Final[Mapping[str, timedelta]] = {
@@ -70,6 +70,7 @@ class EmailSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     deadline_seconds: float = 120.0
     """For one message in all, so that a server that trickles cannot hold us."""
     messages_per_connection_max: int = 100
+    """Messages over one connection; servers end long ones, and not always politely."""
 
 
 class Email:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["DEPTH_MAX", "SECONDS", "TEXT_MAX", "TOKENS_MAX", "grammar"]
 
 TEXT_MAX = 4_000  # characters of a condition; beyond it a question is the better home
-TOKENS_MAX = 600
+TOKENS_MAX = 600  # words and signs of a condition
 DEPTH_MAX = 16  # brackets within brackets, and NOTs or signs in a row
 SECONDS: Mapping[str, int] = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 """The units of a duration and how many seconds they always have; a month or a year has no such number."""

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["ARITHMETIC_MAX", "DURATION_LITERAL_MAX", "NAME_PARTS_MAX", "read"]
 
 ARITHMETIC_MAX = 3  # additions within additions: each doubles the SQL that guards its range
-NAME_PARTS_MAX = 4
-DURATION_LITERAL_MAX = timedelta(days=36_500)
+NAME_PARTS_MAX = 4  # parts of a name, between its dots
+DURATION_LITERAL_MAX = timedelta(days=36_500)  # a duration as it is written
 
 
 def read(text: str) -> Node:

@@ -338,7 +338,7 @@ def _due_products(asked: _Asked) -> Estimate:
 # ------------------------------------------------------------------ affinity
 
 _WEIGHTS = {"viewed": 1.0, "cart": 3.0, "wishlist": 2.0, "bought": 0.5}
-_CATEGORIES_MAX = 3
+_CATEGORIES_MAX = 3  # categories a customer leans to, from which products are ranked
 _SIZES_MAX = 4  # sizes and colours of one style that may stand between two styles, on average
 
 

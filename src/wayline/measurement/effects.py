@@ -31,7 +31,7 @@ TUNED_FOR = 5000
 """People at which the always-valid interval is tightest; it is right at every size."""
 
 _POWER = 0.8
-_PEOPLE_MAX = 10**9
+_PEOPLE_MAX = 10**9  # people per arm looked for; if more are needed, it is told as never
 
 
 class NotEnough(Struct, frozen=True):

@@ -29,7 +29,7 @@ ARM_MIN = 100
 WORTH = 0.1
 """The smallest change worth acting on, as a share of what a person brings without the journey."""
 
-_WEEKS_MAX = 520
+_WEEKS_MAX = 520  # weeks an experiment may need; more is told as never
 
 _DECIMALS = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "ISK": 0, "KWD": 3, "BHD": 3, "TND": 3, "OMR": 3, "JOD": 3}
 

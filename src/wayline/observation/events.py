@@ -43,7 +43,7 @@ UNVERIFIED: Final = "unverified"
 """The note on an event that came by a public key without a signed identity token."""
 
 _ADDRESSES: Final = frozenset({"email", "phone", "push_token"})
-_FUTURE_MAX: Final = timedelta(minutes=5)
+_FUTURE_MAX: Final = timedelta(minutes=5)  # ahead of us; a time beyond is a wrong clock, and becomes ours
 _ANCIENT: Final = datetime(1990, 1, 1, tzinfo=UTC)
 _CONTAINED_CHARACTERS_MIN: Final = 8  # a shorter identifier occurs inside other texts by chance
 

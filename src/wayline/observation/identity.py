@@ -76,10 +76,13 @@ class Limits(Struct, frozen=True):
     people_max: int = 3
     """Known people on one device; one more, and it is shared."""
     person_ids_max: int = 1
+    """User ids of one customer."""
     others_max: int = 5
+    """Identifiers of each other kind of one customer."""
     window: timedelta = timedelta(days=30)
     """A device counts against `others_max` only this long after it was linked: browsers forget their ids."""
     links_max: int = 1000
+    """Identifiers of one customer in all; what would go beyond is not joined."""
 
 
 class Evidence(Protocol):

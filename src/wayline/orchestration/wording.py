@@ -43,7 +43,7 @@ _CUSTOMS: Mapping[str, _Custom] = {
         "december")),
 }  # fmt: skip
 _SIGNS: Mapping[str, str] = {"EUR": "€", "GBP": "£", "USD": "$"}
-_FORM_MAX = 40
+_FORM_MAX = 40  # characters of the form a template gives a date
 
 
 def priced(amount: int, currency: str, language: str) -> str:

@@ -66,8 +66,8 @@ READINGS: Mapping[str, tuple[str, ...]] = {
 MONEY = tuple(sorted(name for name, shape in SHAPES.items() if shape == "money"))
 """The event properties that hold money, in minor units."""
 _NEEDS_VALUE = ("sum", "min", "max", "spread", "mean", "distinct", "top", "newest")
-_SIZE_MAX = 200
-_TILES_MAX = 1500
+_SIZE_MAX = 200  # rows of a facet
+_TILES_MAX = 1500  # tiles of the window of a facet
 _EVENTS = Listing(Text(means="the name of an event"), most=60)
 _PATH = Text(pattern=r"\$name|[A-Za-z_][A-Za-z0-9_]*(\[\])?(\.[A-Za-z_][A-Za-z0-9_]*)*", means="a property path")
 

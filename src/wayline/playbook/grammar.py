@@ -146,7 +146,7 @@ class YesNo(Struct, frozen=True):
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
 _DURATION = r"([0-9]+(?:\.[0-9]+)?) (second|minute|hour|day|week)s?"
-_DURATION_MAX = timedelta(days=3660)
+_DURATION_MAX = timedelta(days=3660)  # a duration in a playbook: ten years
 
 
 def duration(text: str) -> timedelta | None:

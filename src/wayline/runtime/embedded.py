@@ -71,6 +71,7 @@ class Limits(Struct, frozen=True):
     events_max: int = 1000
     """Events folded in one transaction."""
     wakes_max: int = 1000
+    """Customers woken in one transaction."""
     claims_max: int = 40
     """Messages claimed for hand-over at a time: what a crash can leave unclear."""
     customers_max: int = 200_000

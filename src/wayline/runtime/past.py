@@ -33,7 +33,7 @@ __all__ = ["Assumed", "JourneyTried", "Tried", "assumed", "in_words", "try_on_pa
 _SOURCE: Final = "assumed"
 _HOUR: Final = timedelta(hours=1)
 _CHANNELS: Final = ("email", "sms", "push")
-_REASONS_MAX: Final = 5
+_REASONS_MAX: Final = 5  # reasons named of those that held messages back, the most frequent
 _PRICE: Final = 1000  # minor units of a made-up price
 _LIMITS: Final = Limits(events_max=5_000, wakes_max=5_000, claims_max=2_000)  # nothing here can crash into a doubt
 

@@ -45,6 +45,7 @@ class Pace(Struct, frozen=True, kw_only=True):
     again_min: float = 0.5
     """After the first failure; each further one doubles it."""
     again_max: float = 60.0
+    """Between two attempts, after however many failures."""
     checkpoint_every: timedelta = timedelta(seconds=30)
     """Between two checkpoints, when idle."""
 

@@ -52,7 +52,7 @@ _log = structlog.get_logger()
 
 _READERS_MAX = 4  # threads that read the stores for pages: each holds connections and their caches
 _GRACE_SECONDS = 10  # for answers under way when the process is asked to end
-_CONNECTIONS_MAX = 2000
+_CONNECTIONS_MAX = 2000  # connections at a time; further ones are answered 503
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 """What a browser on the same machine calls it."""
 

@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 
 QUEUE_BYTES_MAX = 64 << 20  # of bodies being read or waiting to be written
 _GROUP_MESSAGES_MAX = 5000  # in one commit
-_GROUP_BYTES_MAX = 16 << 20
+_GROUP_BYTES_MAX = 16 << 20  # of bodies in one commit
 
 
 class QueueFull(Exception):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_sections"]
 
-_HELD_ROWS_MAX = 10
+_HELD_ROWS_MAX = 10  # rules told of in the terminal, those that held most
 
 _COLOURS: Mapping[str, str] = {
     "works": "green",

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Money", "Report", "ToldTruth", "Truth", "build", "print_report", "to_json"]
 
 _BATCH = 5000
-_STORY_LINES_MAX = 16
-_DECISIVE_MAX = 10
+_STORY_LINES_MAX = 16  # lines of one shopper's story
+_DECISIVE_MAX = 10  # of them what was decided; the rest tells what happened around it
 _ORDERED = 7
 _PROLOGUE, _EPILOGUE = timedelta(days=2), timedelta(days=3)
 

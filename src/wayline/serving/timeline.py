@@ -44,6 +44,7 @@ EVENTS_MAX = 500
 """Events of one person that a timeline reads; the newest are kept."""
 
 _DECISIONS_MAX = 500
+"""Decisions of one person that a timeline reads; the newest are kept."""
 
 _VISIT_GAP = timedelta(minutes=30)
 

@@ -26,7 +26,7 @@ from wayline.store.opening import Store
 
 __all__ = ["TEXTS", "unsubscribing"]
 
-_BODY_MAX = 4096
+_BODY_MAX = 4096  # bytes looked at of what is posted to unsubscribe
 
 _HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",

@@ -18,8 +18,8 @@ from wayline.sources.mapping import TableMapping
 
 __all__ = ["RECORD_CHARACTERS_MAX", "RECORD_LINES_MAX", "Rows", "header_of", "read_rows"]
 
-RECORD_LINES_MAX: Final = 50
-RECORD_CHARACTERS_MAX: Final = 65_536
+RECORD_LINES_MAX: Final = 50  # lines of one row: an open quote runs no further
+RECORD_CHARACTERS_MAX: Final = 65_536  # characters of one row
 _BATCH: Final = 16_384
 
 Rows: TypeAlias = Iterator[Row | RefusedRow]

@@ -39,7 +39,7 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 
-_BODY_MAX = 2048
+_BODY_MAX = 2048  # bytes of what is typed into the search
 
 
 class _Shown(Struct, frozen=True):
