@@ -15,8 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from wayline.channels.dryrun import DryRun
-from wayline.domain import Customer, Decision, Event, Identifier, Message, Playbook, Product, Receipt
+from wayline.domain import Ask, Customer, Decision, Event, Identifier, Message, Playbook, Product, Receipt, Turn
+from wayline.engine import Model
 from wayline.playbook import compile_playbook
 from wayline.runtime.embedded import Embedded, Limits
 from wayline.store import Batch, Delivery
@@ -39,6 +42,44 @@ def apparel(**changed: str) -> Playbook:
     for name, text in changed.items():
         (at,) = [path for path in files if path.replace("/", "_").replace(".", "_").replace("-", "_") == name]
         files[at] = text
+    return compile_playbook(files)
+
+
+OPEN = "gates: [suppression, repeat, caps, quiet_hours, confidence, claims, budget]\nstock: {unknown: in_stock}\n"
+"""A policy that allows nearly everything, to add one rule to."""
+
+MARKETING = """\
+stage: consideration
+purpose: marketing
+owner: {business: b, technical: t, qa: q}
+goal: Order Completed
+reentry: after 1 day
+control: {none: a test}
+"""
+"""How a journey begins whose steps are what is tested."""
+
+
+def written(journeys: Mapping[str, str], *, policy: str = OPEN, facets: str = "", **content: str) -> Playbook:
+    """A playbook of these journeys alone, on the example's facets, questions and texts.
+
+    `content` adds texts by name, underscores as dashes: a channel's name and a body are enough.
+    """
+    files = {
+        str(path.relative_to(APPAREL)): path.read_text()
+        for path in sorted(APPAREL.rglob("*"))
+        if path.suffix in (".yaml", ".toml") and not {"tests", "journeys"}.intersection(path.parts)
+    }
+    files["wayline.toml"] = files["wayline.toml"].split("# Once a week")[0]
+    files["policy.yaml"] = policy
+    files["facets.yaml"] += facets
+    for name, text in journeys.items():
+        files[f"journeys/{name}.yaml"] = f"journey: {name}\n{text}"
+    for name, channel in content.items():
+        name = name.replace("_", "-")
+        body = "Hello {{ links.unsubscribe }} {{ shop.postal_address }}"
+        parts = {"email": ("subject", "text"), "sms": ("text",)}.get(channel, ("title", "body"))
+        said = "".join(f"    {part}: {'Hello' if part in ('subject', 'title') else body}\n" for part in parts)
+        files[f"content/{name}.yaml"] = f"content: {name}\nchannel: {channel}\nlanguages:\n  en:\n{said}  de:\n{said}"
     return compile_playbook(files)
 
 
@@ -94,12 +135,14 @@ class Shop:
         now: datetime = NOON,
         shelf: Iterable[Product] = (),
         limits: Limits | None = None,
+        models: Mapping[str, Model] | None = None,
     ) -> None:
         self.playbook = playbook or apparel()
         self.store = store or open_store()
         self.now = now
-        self.answers: dict[str, Receipt] = {}
+        self.answers: dict[str, Receipt | None] = {}
         """Channel to the receipt it answers with, instead of sending."""
+        self.models = dict(models or {})
         products = list(shelf) or [product("jacket", 16900), product("parka", 18900), product("socks", 1400)]
         self.store.state.commit(Batch(products=[p if p.stock_as_of else _stamped(p, now) for p in products]))
         self.channels = {
@@ -110,7 +153,13 @@ class Shop:
 
     def _open(self) -> Embedded:
         return Embedded(
-            self.store.log, self.store.state, self.store.vault, self.playbook, self.channels, limits=self.limits
+            self.store.log,
+            self.store.state,
+            self.store.vault,
+            self.playbook,
+            self.channels,
+            limits=self.limits,
+            models=self.models,
         )
 
     def _answer(self, message: Message, now: datetime) -> Receipt | None:
@@ -140,9 +189,12 @@ class Shop:
         self.store.log.append([self._dated(event) for event in events])
         self.engine.drain(self.now)
 
-    def _dated(self, event: Event) -> Event:
-        from msgspec.structs import replace
+    def ask(self, who: Sequence[Identifier] = ANN, placement: str = "page", request_id: str = "") -> Turn:
+        """A page asks what to show now."""
+        customer_id = self.store.state.resolve(who)[who[0]]
+        return self.engine.ask(customer_id, Ask(request_id or f"r{next(_ids)}", placement), self.now)
 
+    def _dated(self, event: Event) -> Event:
         occurred_at = self.now if event.occurred_at == _UNSET else event.occurred_at
         received_at = self.now if event.received_at == _UNSET else event.received_at
         return replace(event, occurred_at=occurred_at, received_at=received_at)
@@ -173,6 +225,11 @@ class Shop:
         """(channel, content) of what left, oldest first."""
         return [(row.channel, row.content) for row in self.deliveries() if row.state == "sent"]
 
+    def steps(self, who: Sequence[Identifier] = ANN) -> dict[str, str]:
+        """Journey to the step they are at, or to how it ended."""
+        found = self.customer(who).standing.enrollments
+        return {e.journey: e.step if e.is_open else e.status for e in found}
+
     def refusals(self, journey: str = "") -> list[tuple[str, str]]:
         """(gate, content) of every refusal."""
         return [
@@ -197,8 +254,6 @@ def product(sku: str, price: int, *, available: int | None = 5, category: str = 
 
 
 def _stamped(p: Product, at: datetime) -> Product:
-    from msgspec.structs import replace
-
     return replace(p, stock_as_of=at, price_as_of=at)
 
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from wayline.domain import (
     CONTACTS_MAX,
+    Action,
     Address,
     Ask,
     Assignment,
@@ -43,12 +44,13 @@ from wayline.domain import (
     World,
 )
 from wayline.errors import Broken
+from wayline.governance.consent import zone_of
 from wayline.interpretation import customers
 from wayline.interpretation.moment import Moment
 from wayline.measurement.experiments import merge_assignments
 from wayline.orchestration import journeys, policy
 
-__all__ = ["Begun", "Model", "answer", "begin", "finish", "merge", "nudge", "take_turn"]
+__all__ = ["Begun", "Model", "answer", "begin", "finish", "merge", "nudge", "put_off", "take_turn"]
 
 _MAILBOX_CONTACTS_MAX = 20  # contacts remembered of one mailbox or number, whoever shares it
 
@@ -75,14 +77,16 @@ def begin(customer: Customer, stimulus: Stimulus, playbook: Playbook) -> Begun:
     before = customer
     questions = _NONE
     for enrollment in customer.standing.enrollments:
-        if enrollment.is_open:
-            questions |= _journey(enrollment, playbook).questions
+        # A version that is gone is found when the turn is finished: what happened is remembered either way.
+        journey = playbook.journeys.get(enrollment.version) if enrollment.is_open else None
+        if journey is not None:
+            questions |= journey.questions
     if isinstance(stimulus, Event):
         memory = customers.fold(customer.memory, stimulus, playbook)
         if memory is not customer.memory:
             customer = Customer(customer.customer_id, memory, customer.standing)
-        for journey in playbook.entering.get(stimulus.name, ()):
-            questions |= journey.questions
+        for entered in playbook.entering.get(stimulus.name, ()):
+            questions |= entered.questions
     return Begun(customer, before, stimulus, questions)
 
 
@@ -175,7 +179,11 @@ class _Work:
         self._decide(policy.Asked(f"wake:{wake.due_at.isoformat()}", self.world.position))
 
     def on_ask(self, ask: Ask) -> None:
-        self._decide(policy.Asked(f"ask:{ask.request_id}", self.world.position, ask.placement), again=True)
+        asked = policy.Asked(policy.asked_by(ask.request_id), self.world.position, ask.placement)
+        self._decide(asked, again=True)
+        if self.decisions:
+            # Whoever was shown something has moved on, maybe to a wish for another channel.
+            self._decide(replace(asked, placement=None))
 
     def on_hand_over(self, stimulus: HandOver) -> None:
         decision = stimulus.decision
@@ -198,7 +206,8 @@ class _Work:
             return
         self.enrollments[at] = walked
         if enrollment.pending is not None and walked.pending is None:
-            self._unreserve(enrollment.pending)
+            # One already with its channel may have arrived, and keeps its place until the channel has answered.
+            self._unreserve(enrollment.pending, states=("reserved",))
 
     def _is_changed(self) -> bool:
         """Whether what a hold may have been waiting for without an instant has changed: consents or who this is."""
@@ -267,13 +276,15 @@ class _Work:
         """Decide last: the message may go only if everything that let it through still does."""
         if at is None:
             self._unreserve(decision.decision_id)
+            self._give_back(decision)
             self.refusal = self._why_gone(decision)
             return
         verdict = policy.recheck(decision, self.moment)
         if verdict is not None:
             self._unreserve(decision.decision_id)
-            enrollment = self.enrollments[at]
-            self.enrollments[at] = journeys.release(enrollment, _journey(enrollment, self.playbook))
+            self._give_back(decision)
+            # Of a mailbox no gate knows: without passing the action over, it would be decided again at once, for ever.
+            self._release(at, decision.action if verdict.gate == "mailbox" else None)
             assert verdict.refusal is not None
             self.refusal = replace(verdict.refusal, reason=f"{verdict.gate}: {verdict.refusal.reason}")
             return
@@ -284,6 +295,7 @@ class _Work:
     def _settle(self, decision: Decision, at: int | None, receipt: Receipt) -> None:
         if receipt.outcome in ("refused", "dead"):
             self._unreserve(decision.decision_id)
+            self._give_back(decision)
             self.refusal = Refusal(f"the channel answered {receipt.outcome}", receipt.detail or "without a reason")
             if receipt.outcome == "dead":
                 assert decision.action is not None
@@ -291,11 +303,7 @@ class _Work:
             else:
                 self._unmark_mailbox(decision)
             if at is not None:
-                enrollment = self.enrollments[at]
-                journey = _journey(enrollment, self.playbook)
-                self.enrollments[at] = journeys.advance(
-                    journeys.release(enrollment, journey, decision.action), journey, self.moment
-                )
+                self._release(at, decision.action)
             return
         self._update(decision.decision_id, state="unknown" if receipt.outcome == "unknown" else "settled")
         self._expose(decision, receipt.at)
@@ -304,6 +312,20 @@ class _Work:
             self.enrollments[at] = journeys.settle(
                 enrollment, _journey(enrollment, self.playbook), receipt, self.moment
             )
+
+    def _release(self, at: int, failed: Action | None) -> None:
+        """The message of this wish will not leave: it wishes on, past an action that failed, unless its time is up."""
+        enrollment = self.enrollments[at]
+        journey = _journey(enrollment, self.playbook)
+        self.enrollments[at] = journeys.advance(journeys.release(enrollment, journey, failed), journey, self.moment)
+
+    def _give_back(self, decision: Decision) -> None:
+        """What a message that never left had taken of today's budgets; yesterday's are closed."""
+        assert decision.action is not None
+        zone = zone_of(self.playbook.policy.zone)
+        if decision.decided_at.astimezone(zone).date() == self.now.astimezone(zone).date():
+            for name, amount in decision.action.spends.items():
+                self.spends[name] = self.spends.get(name, 0) - amount
 
     def _pending(self, decision_id: str) -> int | None:
         return next((at for at, e in enumerate(self.enrollments) if e.is_open and e.pending == decision_id), None)
@@ -315,8 +337,8 @@ class _Work:
         status = "is no longer known" if left is None else f"is {left.status}" if not left.is_open else "has moved on"
         return Refusal("journey: the person must still be waiting for this message", f"{name} {status}")
 
-    def _unreserve(self, decision_id: str) -> None:
-        self.contacts = tuple(c for c in self.contacts if c.decision_id != decision_id)
+    def _unreserve(self, decision_id: str, states: tuple[str, ...] = ("reserved", "handed_over")) -> None:
+        self.contacts = tuple(c for c in self.contacts if c.decision_id != decision_id or c.state not in states)
 
     def _update(self, decision_id: str, **changes: object) -> None:
         self.contacts = tuple(replace(c, **changes) if c.decision_id == decision_id else c for c in self.contacts)
@@ -368,7 +390,7 @@ class _Work:
         """The finished turn; the standing is the very same object if nothing of it changed."""
         before = self.begun.customer.standing
         enrollments = journeys.kept(self.enrollments)
-        wake_at = min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None)
+        wake_at = _earliest(enrollments)
         after = Standing(enrollments, self.contacts, self.assignments, wake_at, before.match_confidence)
         standing = before if after == before else after
         if wake_at is not None and wake_at <= self.now and not isinstance(self.begun.stimulus, (Event, Ask, HandOver)):
@@ -412,16 +434,56 @@ def nudge(standing: Standing, topics: frozenset[str], at: datetime) -> Standing:
     enrollments = tuple(forward(enrollment) for enrollment in standing.enrollments)
     if enrollments == standing.enrollments:
         return standing
-    wake_at = min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None)
-    return replace(standing, enrollments=enrollments, wake_at=wake_at)
+    return replace(standing, enrollments=enrollments, wake_at=_earliest(enrollments))
+
+
+_PUT_OFF = timedelta(hours=1)
+
+
+def put_off(customer: Customer, stimulus: Stimulus, now: datetime) -> Turn:
+    """What is left of a turn that cannot be taken: what was folded stays, nobody is stuck, nothing leaves twice.
+
+    Who was to be woken is woken later. Who waited for a message wishes again later if it did not leave, and is let go
+    if it did or may have.
+    """
+    standing = customer.standing
+    contacts = standing.contacts
+    later = now + _PUT_OFF
+    enrollments = list(standing.enrollments)
+    pending = stimulus.decision.decision_id if isinstance(stimulus, HandOver) else None
+    has_left = isinstance(stimulus, HandOver) and stimulus.receipt is not None and stimulus.receipt.outcome in _LEFT
+    if pending is not None and not has_left:
+        contacts = tuple(c for c in contacts if c.decision_id != pending)
+    for at, one in enumerate(enrollments):
+        if not one.is_open:
+            continue
+        if pending is not None and one.pending == pending:
+            after = (
+                replace(one, status="exited", pending=None) if has_left else replace(one, pending=None, wake_at=later)
+            )
+            enrollments[at] = after
+        elif isinstance(stimulus, Wake) and one.wake_at is not None and one.wake_at <= now:
+            enrollments[at] = replace(one, wake_at=later)
+    if tuple(enrollments) == standing.enrollments and contacts == standing.contacts:
+        return Turn(customer)
+    wake_at = _earliest(enrollments)
+    after_all = replace(standing, enrollments=tuple(enrollments), contacts=contacts, wake_at=wake_at)
+    return Turn(Customer(customer.customer_id, customer.memory, after_all))
+
+
+_LEFT = frozenset({"sent", "withheld", "unknown"})
+
+
+def _earliest(enrollments: Iterable[Enrollment]) -> datetime | None:
+    return min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None)
 
 
 def merge(survivor: Customer, loser: Customer, playbook: Playbook) -> Customer:
     """Two customers found to be one. Memories merge by value, standings by rule (furthest step, union of contacts).
 
-    Of two open enrollments in one journey the one that walked furthest survives, else the older; the other closes as
-    `merged` and what it had reserved is given back. Whoever was exposed keeps their arm; both exposed to different
-    arms is marked contaminated.
+    Of two open enrollments in one journey the one that walked furthest survives, else the older; what the other had
+    reserved is given back, unless it is with its channel already. Of two closed ones the newer stays, since re-entry
+    counts from it. Whoever was exposed keeps their arm; both exposed to different arms is marked contaminated.
     """
     ours, theirs = survivor.standing, loser.standing
     kept: dict[tuple[str, str], Enrollment] = {}
@@ -436,18 +498,23 @@ def merge(survivor: Customer, loser: Customer, playbook: Playbook) -> Customer:
         kept[at] = first
         if second.pending:
             dropped.add(second.pending)
-    contacts = {c.decision_id: c for c in (*ours.contacts, *theirs.contacts) if c.decision_id not in dropped}
+    both = (*ours.contacts, *theirs.contacts)
+    contacts = {c.decision_id: c for c in both if c.decision_id not in dropped or c.state != "reserved"}
     enrollments = journeys.kept(kept.values())
     standing = Standing(
         enrollments=enrollments,
         contacts=tuple(sorted(contacts.values(), key=lambda c: (c.at, c.decision_id)))[-CONTACTS_MAX:],
         assignments=merge_assignments(ours.assignments, theirs.assignments),
-        wake_at=min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None),
+        wake_at=_earliest(enrollments),
         match_confidence=ours.match_confidence,
     )
     memory = customers.merge_memories(survivor.memory, loser.memory, playbook)
     return Customer(survivor.customer_id, memory, standing)
 
 
-def _furthest(enrollment: Enrollment) -> tuple[bool, int, datetime]:
-    return (not enrollment.is_open, -enrollment.steps_taken, enrollment.entered_at)
+def _furthest(enrollment: Enrollment) -> tuple[bool, int, float, datetime, str]:
+    """What is sorted first survives; equal to the last, whoever is merged into whom."""
+    entered_at = enrollment.entered_at.timestamp()
+    if not enrollment.is_open:
+        return (True, 0, -entered_at, enrollment.step_entered_at, "")
+    return (False, -enrollment.steps_taken, entered_at, enrollment.step_entered_at, enrollment.pending or "")

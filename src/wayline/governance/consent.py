@@ -96,12 +96,15 @@ def next_local(now: datetime, zone: ZoneInfo, at: time) -> datetime:
     """The next instant, later than now, at which the clock there shows `at`.
 
     RFC 5545 3.3.5: an ambiguous local time is its first occurrence; one that does not exist is read with the offset
-    before the gap. `zoneinfo` with fold=0, normalised through UTC, gives both.
+    before the gap. `zoneinfo` with fold=0, normalised through UTC, gives both. Once the first of two occurrences is
+    over, the second is the next.
     """
     day = now.astimezone(zone).date()
     for ahead in range(4):
         wall = datetime.combine(day + timedelta(days=ahead), at, tzinfo=zone)
-        instant = wall.astimezone(UTC)
-        if instant > now:
-            return instant
+        first, second = wall.astimezone(UTC), wall.replace(fold=1).astimezone(UTC)
+        if first > now:
+            return first
+        if second > now and second > first:
+            return second
     raise AssertionError("unreachable: some wall-clock time lies within three days")

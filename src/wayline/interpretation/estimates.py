@@ -54,7 +54,8 @@ def interpret(question: Question, facts: Facts, catalog: Catalog, now: datetime,
 def _why_not(question: Question, facts: Facts, answer: Estimate | None) -> str:
     """Why the rule must answer in place of the model; empty if it need not."""
     if answer is None or answer.value is None or not answer.confidence > 0:
-        return f"no answer from the model {question.model}: rule used"
+        because = f" ({'; '.join(answer.reasons)})" if answer is not None and answer.reasons else ""
+        return f"no answer from the model {question.model}{because}: rule used"
     if not answer.confidence >= question.floor:
         return _below("sure", answer.confidence, question)
     match = facts("match_confidence")

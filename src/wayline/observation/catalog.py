@@ -21,9 +21,12 @@ from wayline.observation.events import UNVERIFIED
 from wayline.observation.money import EXPONENTS, minor
 from wayline.observation.properties import read_instant
 
-__all__ = ["Change", "Shelf", "from_rows", "merged", "told"]
+__all__ = ["SALES", "Change", "Shelf", "from_rows", "merged", "told"]
 
-_SOLD: Final = frozenset({"Order Completed", "Store Purchase"})
+SALES: Final = ("Order Completed", "Store Purchase")
+"""Events that tell of a sale, which is what popularity counts."""
+
+_SOLD: Final = frozenset(SALES)
 _SHOWN: Final = frozenset({"Cart Viewed", "Product Added", "Product Clicked", "Product List Viewed", "Product Viewed"})
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _SALES_KEPT: Final = 100_000  # orders remembered for `popular`; the oldest leave first
@@ -249,9 +252,13 @@ class Shelf:
             if before is None or is_verified:
                 change = self.put(product)
                 changes += [change] if change.product != before else []
-        if event.name in _SOLD and is_verified:
-            self._sell(event)
+        self.count(event)
         return tuple(changes)
+
+    def count(self, event: Event) -> None:
+        """Count what an event says was sold, for `popular`; each order once."""
+        if event.name in _SOLD and UNVERIFIED not in event.notes:
+            self._sell(event)
 
     def _ranking(self, category: str) -> list[tuple[int, str]]:
         """(-units, sku), best first; equal units rank by sku, so that every process ranks alike."""
@@ -281,11 +288,11 @@ class Shelf:
             return
         lines = event.properties.get("products", ())
         self._orders[order] = sold = tuple((_sku(line), int(line.get("quantity", 1))) for line in lines)
-        self._count(sold, 1)
+        self._tally(sold, 1)
         if len(self._orders) > _SALES_KEPT:
-            self._count(self._orders.pop(next(iter(self._orders))), -1)
+            self._tally(self._orders.pop(next(iter(self._orders))), -1)
 
-    def _count(self, lines: tuple[tuple[str, int], ...], sign: int) -> None:
+    def _tally(self, lines: tuple[tuple[str, int], ...], sign: int) -> None:
         for sku, units in lines:
             before = self._sold.get(sku, 0)
             self._sold[sku] = before + sign * units

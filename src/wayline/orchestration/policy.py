@@ -37,7 +37,10 @@ from wayline.measurement.experiments import assign
 from wayline.orchestration.gates import GATES, cart_skus, claimed, in_stock
 from wayline.orchestration.journeys import with_trigger
 
-__all__ = ["Asked", "Ruling", "Wait", "arm_of", "decide", "decide_again", "recheck", "reserve"]
+__all__ = [
+    "Asked", "Ruling", "Wait",
+    "arm_of", "asked_by", "decide", "decide_again", "recheck", "reserve", "shown_to",
+]  # fmt: skip
 
 _NO_PAGE = Refusal("shown when the website asks", "no page is asking now")
 _A_MOMENT = timedelta(seconds=1)
@@ -340,7 +343,9 @@ def _won(winner: _Judged, lane: Lane, moment: Moment, asked: Asked) -> _Chosen:
     content = moment.playbook.content.get(action.content)
     versions = {"journey": journey.version} | ({"content": content.version} if content else {})
     key = winner.proposal.key
-    decision_id = _digest(moment.customer.customer_id, asked.stimulus, lane, journey.name, key)
+    # A page that asks again must find its answer without knowing which journey gave it.
+    parts = () if lane == "onsite" else (journey.name, key)
+    decision_id = _digest(moment.customer.customer_id, asked.stimulus, lane, *parts)
     return _Chosen(decision_id, action, key, arm, assignments, probability, versions)
 
 
@@ -367,12 +372,15 @@ def recheck(decision: Decision, moment: Moment) -> Verdict | None:
     """Guards, gates and claims once more as the message leaves; its own reservation does not stand in its way."""
     assert decision.action is not None
     contacts: Sequence[Contact] = moment.customer.standing.contacts
+    spent = {f"budget.{name}": amount for name, amount in decision.action.spends.items()}
+    known = {"contacts": contacts, **{name: moment.fact(name) for name in spent}}
     moment.known["contacts"] = tuple(c for c in contacts if c.decision_id != decision.decision_id)
+    moment.known.update({name: known[name] + spent[name] for name in spent if known[name] is not None})
     moment.ruled = {}
     try:
         return _first_refusal(decision.action, moment) or _same_mailbox(decision, moment)
     finally:
-        moment.known["contacts"] = contacts
+        moment.known.update(known)
 
 
 def _same_mailbox(decision: Decision, moment: Moment) -> Verdict | None:
@@ -394,6 +402,16 @@ def _same_mailbox(decision: Decision, moment: Moment) -> Verdict | None:
             )
             return Verdict(action, "mailbox", refusal)
     return None
+
+
+def asked_by(request_id: str) -> str:
+    """The stimulus of a page that asks, as records name it."""
+    return f"ask:{request_id}"
+
+
+def shown_to(customer_id: str, request_id: str) -> str:
+    """The id of what this request was shown, if it was shown anything: one request, one answer."""
+    return _digest(customer_id, asked_by(request_id), "onsite")
 
 
 def reserve(decision: Decision, moment: Moment) -> Contact:

@@ -9,8 +9,9 @@ checkpoint. There is one writer: this loop.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 
 import msgspec
 from msgspec import Struct
@@ -36,15 +37,16 @@ from wayline.errors import Broken
 from wayline.governance.consent import zone_of
 from wayline.interpretation import customers
 from wayline.observation import catalog
+from wayline.orchestration import policy
 from wayline.orchestration.gates import spread
+from wayline.runtime.answering import guarded
 from wayline.runtime.handover import Outbox, Rendering
 from wayline.runtime.people import People, Whose
+from wayline.runtime.refolding import FLOOR, is_outdated, refold
+from wayline.runtime.troubles import say
 from wayline.store import Batch, Delivery, Log, SetAside, State, Vault
 
 __all__ = ["Embedded", "Limits", "Progress", "calm_collector"]
-
-_FLOOR = "checkpoint_floor"
-"""Note: log position up to which every memory is checkpointed."""
 
 
 _TELLING = frozenset(
@@ -60,6 +62,8 @@ _TELLING = frozenset(
         "Store Purchase",
     }
 )
+
+_SALES_LOOKED_BACK = 1_000_000  # events a start reads through for sales: seconds, whatever the age of the log
 
 _WHOSE = msgspec.msgpack.Encoder()
 _WHOSE_DECODER = msgspec.msgpack.Decoder(tuple[int, tuple[tuple[int, str, tuple[int, ...]], ...]])
@@ -123,8 +127,8 @@ class Embedded:
         self.vault = vault
         self.playbook = playbook
         self.limits = limits or Limits()
-        self.models = dict(models or {})
-        self.shelf = catalog.Shelf(state.products())
+        self.models = {question: guarded(question, model) for question, model in (models or {}).items()}
+        self.shelf = self._stocked()
         self.customers: dict[str, Customer] = {}
         self.dirty: set[str] = set()
         self.people = People(state)
@@ -139,6 +143,8 @@ class Embedded:
         self._notes_count = 0
         self.position = state.position()
         self.outbox = Outbox(self, channels, Rendering(playbook, vault, self.shelf))
+        if is_outdated(state, playbook):
+            refold(log, state, playbook, customers_max=self.limits.customers_max)
         self._recover()
 
     # ------------------------------------------------------------------ one cycle
@@ -146,11 +152,10 @@ class Embedded:
     def cycle(self, now: datetime) -> Progress:
         """Fold all that was acknowledged, wake who is due, hand over what may leave. Once each, bounded."""
         progress = Progress()
-        if self.position < 0:
-            self._recover()
-        self._fold_acknowledged(now, progress)
-        self._wake_due(now, progress)
-        progress.handed_over += self.outbox.hand_over(now)
+        with self._whole(now):
+            self._fold_acknowledged(now, progress)
+            self._wake_due(now, progress)
+            progress.handed_over += self.outbox.hand_over(now)
         return progress
 
     def drain(self, now: datetime, *, cycles_max: int = 100_000) -> Progress:
@@ -172,11 +177,45 @@ class Embedded:
 
     def ask(self, customer_id: str, ask: Ask, now: datetime) -> Turn:
         """Answer a page at once; asked again with the same request id, the decision is the same."""
-        self.catch_up(now)
-        batch = Batch()
-        turn = self.turn(self.customer(customer_id), ask, self.world(now), batch)
-        self.state.commit(batch)
-        return turn
+        with self._whole(now):
+            self.catch_up(now)
+            shown = self._shown(customer_id, ask.request_id)
+            if shown is not None:
+                return Turn(self.customer(customer_id), (shown,))
+            batch = Batch()
+            turn = self.turn(self.customer(customer_id), ask, self.world(now), batch)
+            if batch != Batch():
+                self.commit(batch)
+            return turn
+
+    def _shown(self, customer_id: str, request_id: str) -> Decision | None:
+        """What this request was answered before, also to whom this customer was before a merge.
+
+        A request that was shown nothing is judged again: there is nothing that a second answer could contradict.
+        """
+        shown = self.state.decision(policy.shown_to(customer_id, request_id))
+        if shown is not None:
+            return shown
+        losers = (merge.loser for merge in self.state.merges(customer_id))
+        return next(filter(None, (self.state.decision(policy.shown_to(one, request_id)) for one in losers)), None)
+
+    @contextmanager
+    def _whole(self, now: datetime) -> Iterator[None]:
+        """Whatever is begun here ends as it should, or all that is at hand is forgotten: the store has it."""
+        try:
+            if self.position < 0:
+                self.shelf = self.outbox.rendering.shelf = self._stocked()
+                self._recover()
+                self.outbox.recover(now)
+            yield
+        except BaseException:
+            self.customers.clear()
+            self.dirty.clear()
+            self.people.clear()
+            self.decided.clear()
+            self._addresses.clear()
+            self.position = -1
+            raise
 
     def _fold_acknowledged(self, now: datetime, progress: Progress) -> None:
         head = self.log.head()
@@ -228,8 +267,6 @@ class Embedded:
         """What is known of an address (the `Addresses` of the world)."""
         at = (channel, key)
         if at not in self._addresses:
-            if len(self._addresses) > self.limits.customers_max:
-                self._addresses.clear()
             self._addresses[at] = self.state.address(channel, key)
         return self._addresses[at]
 
@@ -245,6 +282,7 @@ class Embedded:
             return self.turn(customer, stimulus, world, batch)
         except Exception as error:  # noqa: BLE001 - the one net of the loop: kept with its reason, counted, logged
             self._set_aside(customer.customer_id, stimulus, error, world, batch)
+            self._note(customer, engine.put_off(customer, stimulus, world.now), world, batch)
             return None
 
     def turn(self, customer: Customer, stimulus: Stimulus, world: World, batch: Batch) -> Turn:
@@ -264,6 +302,7 @@ class Embedded:
                 begun.append(engine.begin(customer, stimulus, self.playbook))
             except Exception as error:  # noqa: BLE001 - the one net of the loop: kept with its reason, counted, logged
                 aside += self._set_aside(customer.customer_id, stimulus, error, world, batch)
+                self._note(customer, engine.put_off(customer, stimulus, world.now), world, batch)
         if self.models:
             world = engine.answer(begun, self.models, world)
         for one in begun:
@@ -271,34 +310,21 @@ class Embedded:
                 turn = engine.finish(one, self.playbook, world)
             except Exception as error:  # noqa: BLE001 - as above; what was folded stays folded
                 aside += self._set_aside(one.customer.customer_id, one.stimulus, error, world, batch)
-                turn = Turn(one.customer)
+                turn = engine.put_off(one.customer, one.stimulus, world.now)
             self._note(one.before, turn, world, batch)
         return aside
 
     def _set_aside(self, customer_id: str, stimulus: Stimulus, error: Exception, world: World, batch: Batch) -> int:
-        import structlog  # by need: it loads much to print with, and here nothing is printed while all is well
-
         position = stimulus.position if isinstance(stimulus, Event) else self.position
         reason = f"{type(error).__name__}: {error}"
         batch.set_aside.append(SetAside(position, customer_id, reason, world.now))
-        structlog.get_logger().error(
+        say(
             "turn set aside",
             position=position,
             customer_id=customer_id,
             stimulus=type(stimulus).__name__,
             reason=reason,
         )
-        if isinstance(stimulus, Wake):
-            # Woken again in a while rather than at once for ever.
-            customer = self.customer(customer_id)
-            later = world.now + timedelta(hours=1)
-            enrollments = tuple(
-                replace(e, wake_at=later) if e.is_open and e.wake_at is not None and e.wake_at <= world.now else e
-                for e in customer.standing.enrollments
-            )
-            standing = replace(customer.standing, enrollments=enrollments, wake_at=later)
-            self.customers[customer_id] = replace(customer, standing=standing)
-            batch.standings[customer_id] = standing
         return 1
 
     def _note(self, before: Customer, turn: Turn, world: World, batch: Batch) -> None:
@@ -396,9 +422,10 @@ class Embedded:
             self.dirty.discard(merge.loser)
         if found.confidence > customer.match_confidence:
             customer = replace(customer, standing=replace(customer.standing, match_confidence=found.confidence))
-        if customer is not self.customers[customer.customer_id]:
+        before = self.customers[customer.customer_id]
+        if customer is not before:
             self.customers[customer.customer_id] = customer
-            batch.standings[customer.customer_id] = customer.standing
+            self._stand(customer, before, batch)
         return customer
 
     def _whose_note(self, whose: Sequence[tuple[int, str, tuple[int, ...]]]) -> dict[str, bytes]:
@@ -408,25 +435,18 @@ class Embedded:
         return {f"whose:{self._notes_count}": note}
 
     def commit(self, batch: Batch) -> None:
-        """Write the batch; if that fails, forget all that is at hand, since it is ahead of what is stored."""
+        """Write the batch, and then let go of what need not be kept at hand: never of what is not written yet."""
         batch.products = list({product.sku: product for product in batch.products}.values())
-        try:
-            self.state.commit(batch)
-        except BaseException:
-            self.customers.clear()
-            self.dirty.clear()
-            self.people.clear()
-            self.decided.clear()
-            self._addresses.clear()
-            self.position = -1
-            raise
+        self.state.commit(batch)
+        self.make_room()
 
     def stock(self, products: Iterable[Product], now: datetime) -> int:
         """Take in a catalogue feed: what it says anew is on the shelf, and whoever waited for it is woken."""
         batch = Batch()
-        changes = [self.shelf.put(product) for product in products]
-        self._changed(changes, self.world(now), batch)
-        self.commit(batch)
+        with self._whole(now):
+            changes = [self.shelf.put(product) for product in products]
+            self._changed(changes, self.world(now), batch)
+            self.commit(batch)
         return len(batch.products)
 
     def _tell_shelf(self, event: Event, world: World, batch: Batch) -> None:
@@ -438,10 +458,13 @@ class Embedded:
         topics = tuple(topic for change in changes for topic in change.topics)
         if not topics:
             return
-        for customer_id in self.state.waiting_on(topics):
-            customer = self.customer(self.people.survivor(customer_id))
+        changed = frozenset(topics)
+        # Who began to wait in this very batch is not in the store yet.
+        waiting = {one for one, on in batch.topics.items() if not changed.isdisjoint(on)}
+        for customer_id in sorted({self.people.survivor(one) for one in waiting.union(self.state.waiting_on(topics))}):
+            customer = self.customer(customer_id)
             at = world.now + spread(customer_id, self.playbook.policy.spread)
-            standing = engine.nudge(customer.standing, frozenset(topics), at)
+            standing = engine.nudge(customer.standing, changed, at)
             if standing is not customer.standing:
                 self.customers[customer.customer_id] = replace(customer, standing=standing)
                 batch.standings[customer.customer_id] = standing
@@ -450,7 +473,7 @@ class Embedded:
 
     def checkpoint(self) -> None:
         """Write every changed memory back, so that a restart folds from here."""
-        batch = Batch(notes={_FLOOR: str(self.position).encode()})
+        batch = Batch(notes={FLOOR: str(self.position).encode()})
         batch.checkpoints = {customer_id: self.customers[customer_id].memory for customer_id in self.dirty}
         self.state.commit(batch)
         self.dirty.clear()
@@ -465,14 +488,16 @@ class Embedded:
     def _load(self, customer_ids: Iterable[str]) -> None:
         missing = [one for one in customer_ids if one not in self.customers]
         if missing:
-            if len(self.customers) > self.limits.customers_max:
-                self._make_room()
             found = self.state.load(missing)
             for one in missing:
                 self.customers[one] = found.get(one) or Customer(one)
 
-    def _make_room(self) -> None:
-        """Let go of the customers met longest ago whose memories are written back."""
+    def make_room(self) -> None:
+        """Let go of the customers met longest ago whose memories are written back; only between two transactions."""
+        if len(self._addresses) > self.limits.customers_max:
+            self._addresses.clear()
+        if len(self.customers) <= self.limits.customers_max:
+            return
         surplus = len(self.customers) - self.limits.customers_max * 3 // 4
         for customer_id in [one for one in self.customers if one not in self.dirty][:surplus]:
             del self.customers[customer_id]
@@ -480,7 +505,7 @@ class Embedded:
     def _recover(self) -> None:
         """Fold again what happened between the last checkpoint and the last committed turn."""
         self.position = self.state.position()
-        floor = int(self.state.note(_FLOOR) or b"0")
+        floor = int(self.state.note(FLOOR) or b"0")
         self._notes_count = 0
         while floor < self.position:
             self._notes_count += 1
@@ -506,9 +531,26 @@ class Embedded:
             event = _without(event, left_out)
             customer = self.customer(customer_id)
             if event.position > customer.memory.position:
-                memory = customers.fold(customer.memory, event, self.playbook)
-                self.customers[customer_id] = replace(customer, memory=memory)
-                self.dirty.add(customer_id)
+                self._fold_again(customer, event)
+
+    def _fold_again(self, customer: Customer, event: Event) -> None:
+        try:
+            memory = customers.fold(customer.memory, event, self.playbook)
+        except Exception as error:  # noqa: BLE001 - it was set aside when it was first folded, and must stop no start
+            say("still cannot be folded", position=event.position, reason=f"{type(error).__name__}: {error}")
+            return
+        self.customers[customer.customer_id] = replace(customer, memory=memory)
+        self.dirty.add(customer.customer_id)
+
+    def _stocked(self) -> catalog.Shelf:
+        """The shelf as it is stored, with the sales of late that say what is popular."""
+        shelf = catalog.Shelf(self.state.products())
+        position = self.state.position()
+        for event in self.log.named(catalog.SALES, after=max(0, position - _SALES_LOOKED_BACK)):
+            if event.position > position:
+                break
+            shelf.count(event)
+        return shelf
 
 
 def _as_theirs(event: Event, found: Whose | None) -> tuple[Event, tuple[int, str, tuple[int, ...]]]:

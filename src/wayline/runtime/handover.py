@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from wayline import engine
 from wayline.channels import Channel
 from wayline.domain import Catalog, Content, Customer, Decision, HandOver, Message, Playbook, Product, Receipt, Refusal
-from wayline.errors import Broken
+from wayline.errors import Broken, OperatorError
 from wayline.interpretation import facets
 from wayline.interpretation.moment import ADDRESS_KINDS
 from wayline.observation.identity import weakest_first
 from wayline.orchestration.content import render
+from wayline.runtime.troubles import say
 from wayline.store import Batch, Delivery, DeliveryState, Vault
 
 if TYPE_CHECKING:
@@ -150,21 +153,41 @@ class Outbox:
     def recover(self, now: datetime) -> int:
         """Rows that a process died over: offered again where that is safe or owed, else called unclear."""
         owner = self.owner
+        # What became true while nothing ran is known before anything is called again.
+        owner.catch_up(now)
         # One process owns the folder, so at start every row in `attempting` is an orphan, whatever its lease says.
         orphans = owner.state.outbox("attempting", now + _LEASE * 2, 1_000_000)
-        again: list[tuple[Delivery, Decision]] = []
-        unclear: list[tuple[Delivery, Decision]] = []
-        for row in orphans:
-            decision = self._decision(row)
-            channel = self.channels.get(row.channel)
-            repeatable = (
-                not row.delivers or (channel is not None and channel.promise == "repeatable") or row.lane == "owed"
-            )
-            (again if repeatable else unclear).append((row, decision))
-        lost = Receipt("unknown", now, "the process ended between the call and its answer")
-        self._settle([(row, decision, lost) for row, decision in unclear], now)
-        self._settle([(row, decision, self._call(row, decision, now)) for row, decision in again], now)
+        receipts = [(row, decision, self._found(row, decision, now)) for row, decision in map(self._decided, orphans)]
+        self._settle(receipts, now)
         return len(orphans)
+
+    def _found(self, row: Delivery, decision: Decision, now: datetime) -> Receipt:
+        """What becomes of a row whose call may or may not have been made."""
+        channel = self.channels.get(row.channel)
+        is_repeatable = row.lane == "owed" or (channel is not None and channel.promise == "repeatable")
+        if not row.delivers:
+            return self._call(row, decision, now)
+        lost = "the process ended between the call and its answer"
+        if not is_repeatable:
+            return Receipt("unknown", now, lost)
+        refusal = self._speaks_against(row, decision, now)
+        if refusal is None:
+            return self._call(row, decision, now)
+        said = f"{lost}; it is not sent again, since {refusal.reason}: {refusal.fact}"
+        return Receipt("unknown", now, said, retry_at=refusal.until)
+
+    def _speaks_against(self, row: Delivery, decision: Decision, now: datetime) -> Refusal | None:
+        """Why a message that may have left already must not leave once more; nothing is changed by asking."""
+        owner = self.owner
+        customer = owner.customer(owner.state.survivor(row.customer_id))
+        try:
+            turn = engine.take_turn(customer, HandOver(decision), owner.playbook, owner.world(now))
+        except Exception as error:  # noqa: BLE001 - a turn that cannot be taken sends nothing, and stops no start
+            say("turn set aside", customer_id=customer.customer_id, stimulus="HandOver", reason=str(error))
+            return Refusal("its turn must be possible", f"{type(error).__name__}: {error}")
+        if turn.hand_over is not None:
+            return None
+        return turn.refusal or Refusal("it must still stand", "it does not")
 
     def _claim(self, rows: Sequence[Delivery], now: datetime) -> list[tuple[Delivery, Decision]]:
         owner = self.owner
@@ -172,7 +195,7 @@ class Outbox:
         world = owner.world(now)
         leaving: list[tuple[Delivery, Decision]] = []
         for row in rows:
-            decision = self._decision(row)
+            _, decision = self._decided(row)
             customer = owner.customer(owner.state.survivor(row.customer_id))
             turn = owner.try_turn(customer, HandOver(decision), world, batch)
             if turn is None or turn.hand_over is None:
@@ -189,7 +212,13 @@ class Outbox:
 
     def _call(self, row: Delivery, decision: Decision, now: datetime) -> Receipt:
         customer = self.owner.customer(self.owner.state.survivor(row.customer_id))
-        message = self.rendering.message(decision, customer)
+        try:
+            message = self.rendering.message(decision, customer)
+        except Exception as error:  # noqa: BLE001 - one message that cannot be written must not hold up the others
+            # A store in trouble is no fault of the message: it is offered again.
+            again = now + _LEASE if isinstance(error, OperatorError) else None
+            said = self._failed("it could not be written", decision, error)
+            return Receipt("refused", now, said, retry_at=again)
         if isinstance(message, Refusal):
             return Receipt("refused", now, f"{message.reason}: {message.fact}")
         if not row.delivers:
@@ -200,7 +229,20 @@ class Outbox:
             return Receipt(
                 "refused", now, f"no channel {row.channel!r} is set up here (set up: {known}); see wayline.toml"
             )
-        return channel.deliver(message, row.decision_id)
+        try:
+            return channel.deliver(message, row.decision_id)
+        except Exception as error:  # noqa: BLE001 - a channel answers with a receipt; one that fails has proven nothing
+            return Receipt("unknown", now, self._failed(f"the channel {row.channel} failed", decision, error))
+
+    def _failed(self, what: str, decision: Decision, error: Exception) -> str:
+        # Where it failed and not what it said: that may hold an address or a line of the message.
+        at = error.__traceback__
+        while at is not None and at.tb_next is not None:
+            at = at.tb_next
+        where = "" if at is None else f" at {Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno}"
+        said = f"{what}: {type(error).__name__}{where}"
+        say("message failed", decision_id=decision.decision_id, reason=said)
+        return said
 
     def _settle(self, receipts: Sequence[tuple[Delivery, Decision, Receipt]], now: datetime) -> None:
         if not receipts:
@@ -209,9 +251,10 @@ class Outbox:
         batch = Batch()
         world = owner.world(now)
         for row, decision, receipt in receipts:
-            if receipt.outcome == "refused" and receipt.retry_at is not None and row.attempts < _ATTEMPTS_MAX:
+            again = _again_at(row, receipt)
+            if again is not None:
                 batch.deliveries.append(
-                    replace(row, state="pending", due_at=receipt.retry_at, lease_until=None, detail=receipt.detail)
+                    replace(row, state="pending", due_at=again, lease_until=None, detail=receipt.detail)
                 )
                 continue
             state: DeliveryState = receipt.outcome
@@ -232,8 +275,17 @@ class Outbox:
                 self.on_settled(row, decision, receipt)
         owner.commit(batch)
 
-    def _decision(self, row: Delivery) -> Decision:
+    def _decided(self, row: Delivery) -> tuple[Delivery, Decision]:
         decision = self.owner.decided.get(row.decision_id) or self.owner.state.decision(row.decision_id)
         if decision is None:
             raise Broken(f"delivery {row.decision_id} has no decision: they are committed together")
-        return decision
+        return row, decision
+
+
+def _again_at(row: Delivery, receipt: Receipt) -> datetime | None:
+    """When the same message is offered again: it proved not to have left, or it is owed and nobody knows."""
+    if row.attempts >= _ATTEMPTS_MAX:
+        return None
+    if receipt.outcome == "unknown" and row.lane == "owed":
+        return receipt.retry_at or receipt.at + _LEASE
+    return receipt.retry_at if receipt.outcome == "refused" else None

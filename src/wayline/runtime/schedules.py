@@ -62,6 +62,7 @@ class Schedules:
     def _for_audience(self, schedule: Schedule, instant: datetime, now: datetime) -> Iterator[Event]:
         world = self.owner.world(now)
         for customer_id in self.owner.state.customer_ids():
+            self.owner.make_room()
             if self._is_in(schedule, self.owner.customer(customer_id), world):
                 yield Event(
                     event_id=f"{schedule.event}:{instant.isoformat()}:{customer_id}",

@@ -7,9 +7,9 @@
        +----> sent | withheld | unknown | refused | dead                   never seen attempting
 
 `attempting` is committed before the provider is called, so whatever died in between is found again with a lease that
-has run out. It goes back to `pending` only when the channel proved that nothing was delivered and said when to offer
-it again; such a row counts its attempts. `unknown` may be attempted again only where the channel can take the same
-key twice, which is for the channel to know, and never returns to `pending`.
+has run out. It goes back to `pending` when the channel proved that nothing was delivered and said when to offer it
+again, or when it is owed and nobody knows; such a row counts its attempts. `unknown` may be attempted again only where
+the channel can take the same key twice, which is for the channel to know, and never returns to `pending`.
 """
 
 from __future__ import annotations
