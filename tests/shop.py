@@ -170,8 +170,8 @@ class Shop:
         self.engine = self._open()
         self.engine.outbox.recover(self.now)
 
-    def consent(self, who: Sequence[Identifier] = ANN, *channels: str) -> None:
-        """They may be written to; what is personal is in the vault."""
+    def consent(self, who: Sequence[Identifier] = ANN, *channels: str, days_ago: int = 0) -> None:
+        """They may be written to; what is personal is in the vault. Told days late, it starts no welcome."""
         for identifier in who:
             self.store.vault.put(
                 {
@@ -182,7 +182,13 @@ class Shop:
                     }
                 }
             )
-        self.tell(*(happened("Consent Granted", who, channel=c, purpose="marketing") for c in channels or ("email",)))
+        at = self.now - timedelta(days=days_ago)
+        self.tell(
+            *(
+                happened("Consent Granted", who, at=at, received_at=self.now, channel=channel, purpose="marketing")
+                for channel in channels or ("email",)
+            )
+        )
 
     def tell(self, *events: Event) -> None:
         """These happen (now, unless they say when), and the engine does all it can at this instant."""
