@@ -69,7 +69,9 @@ class Race:
             self.bought_at = self.log.append([bought]).head
         if name == "outbox":
             self.begun_at = self.log.head()
-        if name == "commit" and any(row.state == "attempting" for row in args[0].deliveries):
+        if name == "commit" and any(
+            row.state == "attempting" and row.content.startswith("cart-") for row in args[0].deliveries
+        ):
             self.claimed_at = self.begun_at
 
     def run(self) -> bool:
