@@ -93,10 +93,6 @@ class Collector:
 
 def _rejection(item: Any, why: Rejected, source: str, received_at: datetime) -> Rejection:
     told: Mapping[str, Any] = item if isinstance(item, Mapping) else {}
-    try:
-        body = msgspec.json.encode(item)
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
-        body = repr(item)[:100_000].encode("utf-8", "backslashreplace")
     return Rejection(
         source=source,
         event_id=_text(told.get("messageId")),
@@ -105,8 +101,19 @@ def _rejection(item: Any, why: Rejected, source: str, received_at: datetime) -> 
         field=why.field,
         reason=why.reason,
         received_at=received_at,
-        body=body,
+        body=_whole(item),
     )
+
+
+def _whole(item: Any) -> bytes:
+    try:
+        return msgspec.json.encode(item)
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
+        pass
+    try:
+        return repr(item)[:100_000].encode("utf-8", "backslashreplace")
+    except RecursionError:
+        return b"nested too deeply to be kept"
 
 
 def _text(value: Any) -> str:
