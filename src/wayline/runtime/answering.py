@@ -20,27 +20,33 @@ def guarded(question: str, model: Model) -> Model:
     """
 
     def asked(customers: Sequence[Customer], world: World) -> Sequence[Estimate | None]:
-        try:
-            return _checked(question, model(customers, world), len(customers), world)
-        except Exception as error:  # noqa: BLE001 - a model is foreign code: its failure is an answer that is absent
-            if len(customers) == 1:
-                return [_absent(question, error, world)]
-            return _one_by_one(customers, world, error)
+        answers, failure = _asked(customers, world)
+        if failure is not None and len(customers) > 1:
+            answers, failure = _one_by_one(customers, world, failure)
+        failed = [one for one in answers if one is not None and not one.version and one.confidence == 0.0]
+        if failed:
+            say("a model failed", question=question, customers=len(failed), reason="; ".join(failed[0].reasons))
+        return answers
 
-    def _one_by_one(customers: Sequence[Customer], world: World, error: Exception) -> list[Estimate | None]:
+    def _asked(customers: Sequence[Customer], world: World) -> tuple[list[Estimate | None], Exception | None]:
+        try:
+            return _checked(question, model(customers, world), len(customers), world), None
+        except Exception as error:  # noqa: BLE001 - a model is foreign code: its failure is an answer that is absent
+            return [_absent(question, error, world) for _ in customers], error
+
+    def _one_by_one(
+        customers: Sequence[Customer], world: World, error: Exception
+    ) -> tuple[list[Estimate | None], Exception | None]:
         answers: list[Estimate | None] = []
         failures = 0
         for customer in customers:
             if failures == FAILURES_MAX:
                 answers.append(_absent(question, error, world))
                 continue
-            try:
-                answers.extend(_checked(question, model([customer], world), 1, world))
-                failures = 0
-            except Exception as alone:  # noqa: BLE001 - as above
-                answers.append(_absent(question, alone, world))
-                failures += 1
-        return answers
+            alone, failure = _asked([customer], world)
+            answers += alone
+            failures = 0 if failure is None else failures + 1
+        return answers, error
 
     return asked
 
@@ -61,6 +67,4 @@ def _unsound(question: str, answer: object, world: World) -> Estimate:
 
 
 def _absent(question: str, error: Exception, world: World) -> Estimate:
-    reason = f"it failed: {type(error).__name__}: {error}"
-    say("a model failed", question=question, reason=reason)
-    return Estimate(question, None, 0.0, "model", "", world.now, (reason,))
+    return Estimate(question, None, 0.0, "model", "", world.now, (f"it failed: {type(error).__name__}: {error}",))
