@@ -28,6 +28,7 @@ from wayline.store.opening import open_store
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CUTS = 5
+COMMITS_MAX = 600
 
 
 @contextmanager
@@ -44,14 +45,14 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
 
 def _write(folder: Path, acknowledged: Any) -> None:
     with open_store(folder) as store:
-        while True:
-            number = store.log.head()
+        for number in range(COMMITS_MAX):
             at = NOON + timedelta(seconds=number)
             event = Event(event_id=f"e{number}", source="web", name="x", occurred_at=at, received_at=at)
             head = store.log.append([event]).head
             decision = Decision(f"d{head:06}", "c1", at, "owed", f"event:{head}", None)
             store.state.commit(Batch(position=head, decisions=[decision]))
             acknowledged.send(head)
+        time.sleep(60)  # the small disk is half full by now; the cut comes anyway
 
 
 @pytest.mark.slow
