@@ -133,7 +133,7 @@ class Keeper:
         self.when_idle(now)
         due = self.store.state.next_due()
         until_due = self.pace.look_max if due is None else (due - now).total_seconds()
-        return min(max(until_due, self.pace.look_min), self.pace.look_max)
+        return float(min(max(until_due, self.pace.look_min), self.pace.look_max))
 
     def _open(self, now: datetime) -> Embedded:
         """The engine as the disk has it, and what a predecessor died over settled as the channels' promises say."""

@@ -30,7 +30,7 @@ class Latest:
         self._clock = clock
         self._lock = threading.Lock()
         self._report: Report | None = None
-        self._built_at = 0.0
+        self._built_at = self._tried_at = 0.0
         self._rebuilding: threading.Thread | None = None
 
     def __call__(self) -> Report:
@@ -38,7 +38,9 @@ class Latest:
         with self._lock:
             if self._report is None:
                 self._report, self._built_at = self._build(), self._clock()
-            elif self.age >= self._every and self._rebuilding is None:
+                self._tried_at = self._built_at
+            elif self._clock() - self._tried_at >= self._every and self._rebuilding is None:
+                self._tried_at = self._clock()
                 self._rebuilding = threading.Thread(target=self._rebuild, name="wayline-report", daemon=True)
                 self._rebuilding.start()
             return self._report
