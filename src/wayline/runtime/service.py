@@ -78,15 +78,15 @@ class Keeper:
         *,
         limits: Limits | None = None,
         pace: Pace | None = None,
-        when_idle: Callable[[datetime], None] = lambda now: None,
+        beside: Callable[[datetime], None] = lambda now: None,
     ) -> None:
         self.store = store
         self.playbook = playbook
         self.channels = channels
         self.limits = limits
         self.pace = pace or Pace()
-        self.when_idle = when_idle
-        """Called after a look that found nothing to do: what can wait until then hangs here."""
+        self.beside = beside
+        """Called at each look that went well: what goes on beside the engine is begun and looked after here."""
         self.engine: Embedded | None = None
         self.health = Health("starting")
         self._schedules: Schedules | None = None
@@ -126,11 +126,11 @@ class Keeper:
         done = engine.cycle(now)
         for name in ("events", "wakes", "handed_over", "set_aside"):
             setattr(self._done, name, getattr(self._done, name) + getattr(done, name))
+        self.beside(now)
         if self._announced(engine, now) or not done.is_idle:
             return 0.0
         if engine.dirty and now - self._kept_at >= self.pace.checkpoint_every:
             self._keep(engine, now)
-        self.when_idle(now)
         due = self.store.state.next_due()
         until_due = self.pace.look_max if due is None else (due - now).total_seconds()
         return float(min(max(until_due, self.pace.look_min), self.pace.look_max))

@@ -37,6 +37,7 @@ from wayline.runtime.collecting import Collector
 from wayline.runtime.embedded import calm_collector
 from wayline.runtime.folders import KEPT, keep_versions, read_files
 from wayline.runtime.service import Keeper, Running
+from wayline.runtime.shipping import Shipper
 from wayline.serving.collector import Keys, tracking
 from wayline.serving.dashboard import dashboard
 from wayline.serving.intake import Intake
@@ -105,9 +106,11 @@ def compose(
         middleware=[Middleware(_OnlyHere, hosts=hosts, latest=latest)],
     )
     if is_simulated:
-        app = Starlette(routes=[Route("/v1/{path:path}", _Simulated()), pages], lifespan=_lifespan(None, None, latest))
+        app = Starlette(routes=[Route("/v1/{path:path}", _Simulated()), pages], lifespan=_lifespan(latest))
         return Serving(app, None, None, latest)
-    running = Running(Keeper(store, playbook, channels.by_name), clock=clock)
+    shipper = Shipper(store) if store.folder is not None else None
+    beside = shipper.look if shipper is not None else lambda now: None
+    running = Running(Keeper(store, playbook, channels.by_name, beside=beside), clock=clock)
     intake = Intake(Collector(store.log, store.vault, currency=playbook.currency), on_stored=running.told)
     routes: list[BaseRoute] = [
         *tracking(Keys(playbook.settings.get("sources", {})), intake, clock=clock),
@@ -115,11 +118,12 @@ def compose(
         Route("/health", _health(store, running, intake)),
         pages,
     ]
-    return Serving(Starlette(routes=routes, lifespan=_lifespan(running, intake, latest)), running, intake, latest)
+    app = Starlette(routes=routes, lifespan=_lifespan(latest, running, intake, shipper))
+    return Serving(app, running, intake, latest)
 
 
 def _lifespan(
-    running: Running | None, intake: Intake | None, latest: Latest
+    latest: Latest, running: Running | None = None, intake: Intake | None = None, shipper: Shipper | None = None
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     """What begins before the first answer and ends after the last one, while the stores are open."""
 
@@ -135,6 +139,8 @@ def _lifespan(
                 await intake.close()
             if running is not None and not await asyncio.to_thread(running.stop):
                 _log.warning("a message is still being handed over; what becomes of it is looked up at the next start")
+            if shipper is not None:
+                shipper.close()
             await asyncio.to_thread(latest.wait)
 
     return living

@@ -23,7 +23,7 @@ from wayline.store import Log, State, Vault
 from wayline.store.memory import MemoryLog, MemoryState, MemoryVault
 from wayline.store.seal import MasterKey, Seal, sync_folder
 
-__all__ = ["Store", "open_collecting", "open_store"]
+__all__ = ["Store", "open_collecting", "open_shipping", "open_store"]
 
 
 class Store(Struct, frozen=True):
@@ -95,6 +95,24 @@ def open_collecting(
         log = SqliteLog(folder / "log.sqlite", Seal(master.derive("rejections")), is_durable=is_durable)
         opened.callback(log.close)
         yield log, vault
+
+
+@contextmanager
+def open_shipping(folder: Path, *, key_file: Path | None = None) -> Iterator[tuple[Log, State]]:
+    """The log and the state of a folder, for shipping to the lake from a process of its own.
+
+    The engine's process holds the folder's lock and writes both; this one reads, and notes how far it has shipped.
+    """
+    from wayline.store.sqlite_log import SqliteLog
+    from wayline.store.sqlite_state import SqliteState
+
+    with ExitStack() as opened:
+        master = MasterKey.read(key_file or folder / "master.key")
+        log = SqliteLog(folder / "log.sqlite", Seal(master.derive("rejections")))
+        opened.callback(log.close)
+        state = SqliteState(folder / "state.sqlite")
+        opened.callback(state.close)
+        yield log, state
 
 
 def _lock(path: Path, opened: ExitStack) -> None:
