@@ -56,12 +56,16 @@ class Shipper:
         if first or (state.position() == self._shipped and not state.changes(0, 1)):
             return  # the first one waits its time, so that starting is quick
         self._shipped = state.position()
-        self._child = subprocess.Popen(  # noqa: S603 - this very program, and a folder of ours
-            [sys.executable, "-m", "wayline.runtime.shipping", str(self._folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        try:
+            self._child = subprocess.Popen(  # noqa: S603 - this very program, and a folder of ours
+                [sys.executable, "-m", "wayline.runtime.shipping", str(self._folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:  # no memory for another process: the engine itself can go on
+            self._shipped = -1
+            _log.error("nothing was shipped to the lake", reason=str(error))
 
     def close(self) -> None:
         """End a shipment that is under way: the next one goes on where it stopped."""
