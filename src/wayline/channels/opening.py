@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
@@ -30,16 +31,21 @@ class OpenedChannels(Struct, frozen=True):
             channel.close()
 
 
-def open_channels(settings: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]) -> OpenedChannels:
+def open_channels(
+    settings: Mapping[str, Mapping[str, Any]],
+    environment: Mapping[str, str],
+    *,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> OpenedChannels:
     """The channels of `[channels.NAME]`. Raises OperatorError for one that is set up and could never work."""
     opened: dict[str, Channel] = {}
     closed: list[str] = []
     for name, said in settings.items():
         if said.get("dry_run"):
-            opened[name] = DryRun(name, kept_max=_KEPT_MAX)
+            opened[name] = DryRun(name, kept_max=_KEPT_MAX, clock=clock)
             closed.append(f"channel {name}: a dry run (dry_run = true): messages are written and thrown away.")
         elif name == "email" and said.get("host"):
-            opened[name] = Email(_email(said, environment))
+            opened[name] = Email(_email(said, environment), clock=clock)
         elif name == "email":
             closed.append(
                 "channel email: no mail leaves, each is refused with this reason. Name the mail server: "

@@ -20,7 +20,7 @@ import structlog
 from msgspec import Struct
 
 from wayline.channels import Channel
-from wayline.domain import Playbook
+from wayline.domain import Customer, Playbook
 from wayline.errors import StoreUnavailable
 from wayline.runtime.embedded import Embedded, Limits, Progress
 from wayline.runtime.schedules import Schedules
@@ -109,6 +109,13 @@ class Keeper:
             _log.info("the engine goes on", after_failures=self.health.failures)
         self.health = self._healthy("running", now)
         return pause
+
+    def customer(self, customer_id: str) -> Customer | None:
+        """A customer as last seen by the loop, else as last written back; None if nobody. From any thread."""
+        engine = self.engine
+        # One look into a dict, and what is in it is frozen: no lock is needed.
+        at_hand = None if engine is None else engine.customers.get(customer_id)
+        return at_hand or self.store.state.load([customer_id]).get(customer_id)
 
     def close(self, now: datetime) -> None:
         """Write back what a restart would otherwise fold again. The stores stay open; they are the caller's."""

@@ -39,8 +39,13 @@ class Shipper:
         self._folder = store.folder
         self._every = every
         self._next_at: datetime | None = None
-        self._shipped = -1
+        self._shipped = 0
         self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a shipment has begun and nobody has seen its end yet."""
+        return self._child is not None
 
     def look(self, now: datetime) -> None:
         """Begin a shipment, or see whether one has ended. Never waits."""

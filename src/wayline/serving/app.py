@@ -110,11 +110,12 @@ def compose(
         return Serving(app, None, None, latest)
     shipper = Shipper(store) if store.folder is not None else None
     beside = shipper.look if shipper is not None else lambda now: None
-    running = Running(Keeper(store, playbook, channels.by_name, beside=beside), clock=clock)
+    keeper = Keeper(store, playbook, channels.by_name, beside=beside)
+    running = Running(keeper, clock=clock)
     intake = Intake(Collector(store.log, store.vault, currency=playbook.currency), on_stored=running.told)
     routes: list[BaseRoute] = [
         *tracking(Keys(playbook.settings.get("sources", {})), intake, clock=clock),
-        *unsubscribing(store, playbook, on_stored=running.told, clock=clock),
+        *unsubscribing(store, playbook, keeper.customer, on_stored=running.told, clock=clock),
         Route("/health", _health(store, running, intake)),
         pages,
     ]

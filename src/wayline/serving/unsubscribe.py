@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from wayline.domain import Decision, Event, Identifier, Playbook
+from wayline.domain import Customer, Decision, Event, Identifier, Playbook
 from wayline.runtime.handover import unsubscribe_token
 from wayline.runtime.people import CUSTOMER
 from wayline.runtime.schedules import INTERNAL
@@ -78,6 +78,7 @@ class _Links(Struct, frozen=True):
 
     store: Store
     playbook: Playbook
+    customer: Callable[[str], Customer | None]
     on_stored: Callable[[], None]
     clock: Callable[[], datetime]
 
@@ -94,9 +95,7 @@ class _Links(Struct, frozen=True):
 
     def _language(self, decision: Decision) -> str:
         """The customer's language if they said one and we speak it, else the shop's, else English."""
-        state = self.store.state
-        customer_id = state.survivor(decision.customer_id)
-        customer = state.load([customer_id]).get(customer_id)
+        customer = self.customer(self.store.state.survivor(decision.customer_id))
         said = customer.memory.traits.get("language") if customer is not None else None
         for language in (said.value if said is not None else None, self.playbook.language):
             spoken = str(language or "").partition("-")[0].lower()
@@ -127,12 +126,16 @@ class _Links(Struct, frozen=True):
 def unsubscribing(
     store: Store,
     playbook: Playbook,
+    customer: Callable[[str], Customer | None],
     *,
     on_stored: Callable[[], None] = lambda: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Route]:
-    """The routes of the links that messages carry. `on_stored` is called when an event was written to the log."""
-    links = _Links(store, playbook, on_stored, clock)
+    """The routes of the links that messages carry.
+
+    `customer` says what is known of one by now, `on_stored` is called when an event was written to the log.
+    """
+    links = _Links(store, playbook, customer, on_stored, clock)
 
     async def answer(request: Request) -> Response:
         link = request.path_params["link"]
