@@ -332,7 +332,7 @@ def _check_sources(section: Section) -> None:
     for name, source in section["sources"].items():
         if name == _OURS:
             section.wrong("sources", f"{_OURS!r} is what the engine's own events carry. Call the source otherwise.")
-        if not (source["write_key"] or source["secret_key_sha256"]):
+        if not source.nodes.keys() & {"write_key", "secret_key_sha256"}:
             source.place.wrong(
                 source.node, f"source {name!r} has no key. Give it a 'write_key' (public) or a 'secret_key_sha256'."
             )
