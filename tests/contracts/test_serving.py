@@ -315,3 +315,18 @@ def test_a_simulated_shop_shows_its_pages_and_takes_nothing(tmp_path: Path) -> N
             "stored": 0, "duplicate": 0, "conflict": 0, "rejected": 0,
         }  # fmt: skip
         assert store.state.note("schedules_until") is None, "a loop has run against the wall clock"
+
+
+def test_the_pages_of_a_season_show_its_report_as_it_was_printed_with_the_truth_last(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    command = [sys.executable, "-m", "wayline.cli", "demo", "--customers", "40", "--days", "8", "--no-serve"]
+    subprocess.run(
+        [*command, "--folder", str(folder), "--json", str(tmp_path / "report.json")],
+        check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    printed = json.loads((tmp_path / "report.json").read_text())
+    with serve(folder) as (running, url):
+        shown = httpx.get(f"{url}/index.json").json()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0
+    assert shown == printed and shown["truth"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import signal
 import socket
@@ -42,12 +43,12 @@ from wayline.serving.collector import Keys, tracking
 from wayline.serving.dashboard import dashboard
 from wayline.serving.intake import Intake
 from wayline.serving.latest import Latest
-from wayline.serving.report import build
-from wayline.serving.season import MARK
+from wayline.serving.report import Report, build
+from wayline.serving.season import MARK, kept_report
 from wayline.serving.unsubscribe import unsubscribing
 from wayline.store.opening import Store, open_store
 
-__all__ = ["LOOPBACK", "Serving", "compose", "run"]
+__all__ = ["LOOPBACK", "Serving", "compose", "compose_simulated", "run"]
 
 _log = structlog.get_logger()
 
@@ -77,8 +78,12 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
             playbook = keep_versions(files, store.state)
             is_simulated = (folder / MARK).exists()
             channels = open_channels({} if is_simulated else playbook.settings.get("channels", {}), os.environ)
+            hosts = _names_of(host)
             try:
-                serving = compose(store, playbook, channels, is_simulated=is_simulated, hosts=_names_of(host))
+                if is_simulated:
+                    serving = compose_simulated(store, playbook, kept_report(folder), hosts=hosts)
+                else:
+                    serving = compose(store, playbook, channels, hosts=hosts)
                 address = listening.getsockname()
                 _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
                 calm_collector()
@@ -94,20 +99,11 @@ def compose(
     playbook: Playbook,
     channels: OpenedChannels,
     *,
-    is_simulated: bool = False,
     hosts: frozenset[str] = LOOPBACK,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Serving:
     """The application over a store. `hosts` are the names of this machine under which the pages answer."""
-    latest = Latest(lambda: build(store.state, store.log, playbook, now=None if is_simulated else clock()))
-    pages = Mount(
-        "",
-        routes=dashboard(store.state, store.log, store.vault, playbook, latest),
-        middleware=[Middleware(_OnlyHere, hosts=hosts, latest=latest)],
-    )
-    if is_simulated:
-        app = Starlette(routes=[Route("/v1/{path:path}", _Simulated()), pages], lifespan=_lifespan(latest))
-        return Serving(app, None, None, latest)
+    latest = Latest(lambda: build(store.state, store.log, playbook, now=clock()))
     shipper = Shipper(store) if store.folder is not None else None
     beside = shipper.look if shipper is not None else lambda now: None
     keeper = Keeper(store, playbook, channels.by_name, beside=beside)
@@ -117,10 +113,24 @@ def compose(
         *tracking(Keys(playbook.settings.get("sources", {})), intake, clock=clock),
         *unsubscribing(store, playbook, keeper.customer, on_stored=running.told, clock=clock),
         Route("/health", _health(store, running, intake)),
-        pages,
+        _pages(store, playbook, latest, hosts),
     ]
     app = Starlette(routes=routes, lifespan=_lifespan(latest, running, intake, shipper))
     return Serving(app, running, intake, latest)
+
+
+def compose_simulated(
+    store: Store, playbook: Playbook, report: Report | None, *, hosts: frozenset[str] = LOOPBACK
+) -> Serving:
+    """The pages of a season that was played: its clock stands still, so nothing runs and nothing is built twice."""
+    latest = Latest(lambda: report or build(store.state, store.log, playbook), every=math.inf)
+    routes = [Route("/v1/{path:path}", _Simulated()), _pages(store, playbook, latest, hosts)]
+    return Serving(Starlette(routes=routes, lifespan=_lifespan(latest)), None, None, latest)
+
+
+def _pages(store: Store, playbook: Playbook, latest: Latest, hosts: frozenset[str]) -> Mount:
+    routes = dashboard(store.state, store.log, store.vault, playbook, latest)
+    return Mount("", routes=routes, middleware=[Middleware(_OnlyHere, hosts=hosts, latest=latest)])
 
 
 def _lifespan(

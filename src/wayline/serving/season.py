@@ -6,16 +6,20 @@ import shutil
 import time
 from pathlib import Path
 
+import msgspec
+
 from wayline.errors import OperatorError
 from wayline.runtime.demo import Day, Demo, Played, play
 from wayline.runtime.folders import KEPT, example_folder, keep_versions, read_files
-from wayline.serving.report import Report, Truth, build, print_report
+from wayline.serving.report import Report, Truth, build, print_report, to_json
 from wayline.store.opening import open_store
 
-__all__ = ["MARK", "play_and_report"]
+__all__ = ["MARK", "kept_report", "play_and_report"]
 
 MARK = ".simulated-shop"
 """A file that says this folder was made by the demo, and so may be made anew by it."""
+
+_REPORT = "report.json"
 
 
 def play_and_report(folder: Path, *, customers: int, days: int, seed: int) -> Report:
@@ -44,12 +48,21 @@ def play_and_report(folder: Path, *, customers: int, days: int, seed: int) -> Re
             truth=_truths(played),
             shop=playbook.settings["shop"]["name"],
         )
+    (folder / KEPT / _REPORT).write_bytes(to_json(report))
     console.print()
     print_report(report, console)
     console.print(
         f"\n{played.events:,} events and {played.messages:,} messages in {took:.0f} s; kept in {folder}.", style="dim"
     )
     return report
+
+
+def kept_report(folder: Path) -> Report | None:
+    """The report of a season as it was printed, the simulator's truth included; None if there is none to be read."""
+    try:
+        return msgspec.json.decode((folder / KEPT / _REPORT).read_bytes(), type=Report)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None  # the season was cut off, or another version of Wayline played it: it is built anew
 
 
 def _day_line(day: Day) -> str:

@@ -105,11 +105,11 @@ class _Links(Struct, frozen=True):
 
     def withdraw(self, asked: _Asked) -> None:
         """Write down, durably, that this customer wants no more marketing by this channel."""
-        now = self.clock().replace(microsecond=0)
+        now = self.clock()
         decision, action = asked.decision, asked.decision.action
         assert action is not None
         event = Event(
-            # Pressed twice at once it is one withdrawal; pressed again after a new consent it is another.
+            # Each press counts, by its exact instant: the one after a new consent is not a repeat of the one before.
             event_id=f"unsubscribe:{decision.decision_id}:{now.isoformat()}",
             source=INTERNAL,
             name="Consent Withdrawn",
