@@ -1,8 +1,8 @@
 """The tutorial is run as it is read: files are saved, commands typed, and what it shows comes back.
 
 In a block marked `console run`, a line after `$ ` is a command of a shell and the lines below it are its output: in
-this order, blanks counted as one, `...` for whatever was left out. A block marked `file=NAME` is saved under that name. One
-command that fails ends it, unless the page itself expects the failure (`|| ...`).
+this order, blanks counted as one, `...` for whatever was left out. A block marked `file=NAME` is saved under that name.
+A command that fails ends it, unless the page itself expects the failure (`|| ...`).
 """
 
 from __future__ import annotations
