@@ -12,9 +12,9 @@ crash; looks come further and further apart until one succeeds, and `health` say
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import structlog
 from msgspec import Struct
@@ -22,7 +22,7 @@ from msgspec import Struct
 from wayline.channels import Channel
 from wayline.domain import Customer, Playbook
 from wayline.errors import StoreUnavailable
-from wayline.runtime.embedded import Embedded, Limits, Progress
+from wayline.runtime.embedded import Embedded, Limits
 from wayline.runtime.schedules import Schedules
 from wayline.store import Batch
 from wayline.store.opening import Store
@@ -31,6 +31,9 @@ __all__ = ["Health", "Keeper", "Pace", "Running"]
 
 _log = structlog.get_logger()
 _APPENDED_MAX = 10_000  # internal events written to the log at a time
+
+
+_State: TypeAlias = Literal["starting", "running", "in trouble", "stopped"]
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -53,7 +56,7 @@ class Pace(Struct, frozen=True, kw_only=True):
 class Health(Struct, frozen=True):
     """How the loop is doing."""
 
-    state: Literal["starting", "running", "in trouble", "stopped"]
+    state: _State
     trouble: str = ""
     """What is the matter, for whoever can put it right."""
     failures: int = 0
@@ -62,9 +65,10 @@ class Health(Struct, frozen=True):
     position: int = 0
     """Log position up to which everything is folded."""
     events: int = 0
+    """Folded since the start, as are the others."""
     handed_over: int = 0
     set_aside: int = 0
-    """Events of which no turn could be taken, since the start."""
+    """Turns that could not be taken."""
 
 
 class Keeper:
@@ -92,7 +96,8 @@ class Keeper:
         self._schedules: Schedules | None = None
         self._now = datetime.min.replace(tzinfo=UTC)
         self._kept_at = self._now
-        self._done = Progress()
+        self._began_after: int | None = None
+        self._handed_over = self._set_aside = 0
 
     def look(self, now: datetime) -> float:
         """Do what can be done now; how many seconds until the next look is needed."""
@@ -131,8 +136,8 @@ class Keeper:
     def _look(self, now: datetime) -> float:
         engine = self.engine or self._open(now)
         done = engine.cycle(now)
-        for name in ("events", "wakes", "handed_over", "set_aside"):
-            setattr(self._done, name, getattr(self._done, name) + getattr(done, name))
+        self._handed_over += done.handed_over
+        self._set_aside += done.set_aside
         self.beside(now)
         if self._announced(engine, now) or not done.is_idle:
             return 0.0
@@ -144,6 +149,8 @@ class Keeper:
 
     def _open(self, now: datetime) -> Embedded:
         """The engine as the disk has it, and what a predecessor died over settled as the channels' promises say."""
+        if self._began_after is None:
+            self._began_after = self.store.state.position()
         engine = Embedded(
             self.store.log, self.store.state, self.store.vault, self.playbook, self.channels, limits=self.limits
         )
@@ -181,16 +188,16 @@ class Keeper:
         _log.error("the engine waits", reason=reason, failures=failures, seconds=pause)
         # What is in memory may be ahead of the disk: the next look begins with what is really there.
         self.engine = self._schedules = None
-        self.health = Health("in trouble", reason, failures, now, self.health.position, *self._totals())
+        self.health = self._told("in trouble", now, self.health.position, reason=reason, failures=failures)
         return pause
 
     def _healthy(self, state: Literal["running", "stopped"], now: datetime, engine: Embedded | None = None) -> Health:
         engine = engine or self.engine
-        position = self.health.position if engine is None else engine.position
-        return Health(state, "", 0, now, position, *self._totals())
+        return self._told(state, now, self.health.position if engine is None else engine.position)
 
-    def _totals(self) -> Sequence[int]:
-        return self._done.events, self._done.handed_over, self._done.set_aside
+    def _told(self, state: _State, now: datetime, position: int, *, reason: str = "", failures: int = 0) -> Health:
+        events = max(position - (self._began_after or 0), 0)
+        return Health(state, reason, failures, now, position, events, self._handed_over, self._set_aside)
 
 
 class Running:

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,26 +72,20 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
     """Serve a shop's folder until SIGINT or SIGTERM; raises OperatorError where something is in the way."""
     _log_to_stderr()
     files = read_files(folder)
-    listening = _listen(host, port, folder)
-    try:
-        with open_store(folder / KEPT) as store:
-            playbook = keep_versions(files, store.state)
-            is_simulated = (folder / MARK).exists()
-            channels = open_channels({} if is_simulated else playbook.settings.get("channels", {}), os.environ)
+    with closing(_listen(host, port, folder)) as listening, open_store(folder / KEPT) as store:
+        playbook = keep_versions(files, store.state)
+        is_simulated = (folder / MARK).exists()
+        settings = {} if is_simulated else playbook.settings.get("channels", {})
+        with closing(open_channels(settings, os.environ)) as channels:
             hosts = _names_of(host)
-            try:
-                if is_simulated:
-                    serving = compose_simulated(store, playbook, kept_report(folder), hosts=hosts)
-                else:
-                    serving = compose(store, playbook, channels, hosts=hosts)
-                address = listening.getsockname()
-                _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
-                calm_collector()
-                _serve(serving.app, listening)
-            finally:
-                channels.close()
-    finally:
-        listening.close()
+            if is_simulated:
+                serving = compose_simulated(store, playbook, kept_report(folder), hosts=hosts)
+            else:
+                serving = compose(store, playbook, channels, hosts=hosts)
+            address = listening.getsockname()
+            _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
+            calm_collector()
+            _serve(serving.app, listening)
 
 
 def compose(

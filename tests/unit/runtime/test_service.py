@@ -12,14 +12,14 @@ import pytest
 from tests.shop import ANN, NOON, apparel, happened
 
 from wayline.channels.dryrun import DryRun
-from wayline.domain import Message, Receipt
+from wayline.domain import Event, Message, Receipt
 from wayline.errors import StoreUnavailable
 from wayline.runtime.embedded import Embedded
 from wayline.runtime.schedules import INTERNAL
 from wayline.runtime.service import Keeper, Pace, Running
 from wayline.runtime.shipping import LAKE, Shipper
 from wayline.store import Batch
-from wayline.store.memory import MemoryState
+from wayline.store.memory import MemoryLog, MemoryState
 from wayline.store.opening import Store, open_store
 
 PACE = Pace(look_max=5.0, checkpoint_every=timedelta(seconds=30))
@@ -228,22 +228,28 @@ def test_rows_a_predecessor_died_over_are_settled_at_the_start() -> None:
     assert [row.state for row in store.state.deliveries()] == ["unknown"]
 
 
-def test_a_defect_in_a_channel_ends_no_loop() -> None:
-    store = open_store()
-    is_broken = [True]
+class Unreadable(MemoryLog):
+    """A log with a defect, for as long as a test says."""
 
-    def answer(message: Message, now: datetime) -> Receipt | None:
-        if is_broken[0]:
+    is_broken = True
+
+    def read(self, after: int, count_max: int) -> list[Event]:
+        if self.is_broken:
             raise ZeroDivisionError("a defect")
-        return None
+        return super().read(after, count_max)
 
-    keeper = keeper_of(store, mail=DryRun("email", clock=lambda: NOON, answer=answer))
-    greeted(store)
-    assert [keeper.look(NOON) for _ in range(3)][-1] > 0
-    assert keeper.health.state == "in trouble" and "ZeroDivisionError: a defect" in keeper.health.trouble
-    is_broken[0] = False
+
+def test_a_defect_ends_no_loop_and_what_it_held_up_is_done_after_it() -> None:
+    memory, log = open_store(), Unreadable()
+    store = Store(log, memory.state, memory.vault)
+    keeper = keeper_of(store)
     looked_out(keeper, NOON)
-    assert [row.state for row in store.state.deliveries()] == ["sent"], "a repeatable channel is simply asked again"
+    greeted(store)
+    assert keeper.look(NOON) > 0
+    assert keeper.health.state == "in trouble" and "ZeroDivisionError: a defect" in keeper.health.trouble
+    log.is_broken = False
+    looked_out(keeper, NOON)
+    assert keeper.health.state == "running" and [row.state for row in store.state.deliveries()] == ["sent"]
 
 
 # ------------------------------------------------------------------ the thread
@@ -302,9 +308,8 @@ def test_what_is_new_goes_to_the_lake_beside_the_engine(tmp_path: Path) -> None:
         greeted(store)
         looked_out(keeper, NOON)
         assert not (tmp_path / LAKE).exists(), "the start is quick"
-        began = time.monotonic()
         keeper.look(NOON + timedelta(minutes=5))
-        assert time.monotonic() - began < 0.5, "it waited for the shipment"
+        assert shipper.is_under_way, "it waited for the shipment"
         try:
             assert waited(lambda: shipped(store, shipper), 30)
         finally:
