@@ -26,7 +26,7 @@ FLOOR = "checkpoint_floor"
 """Note: log position up to which every memory is checkpointed."""
 
 _FACETS = "facets_folded"
-_EVENTS_MAX = 2000
+_EVENTS_MAX = 2000  # events read from the log at a time
 _CHECKPOINTS_MAX = 5000  # memories written in one transaction
 
 
