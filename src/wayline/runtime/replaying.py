@@ -92,7 +92,8 @@ def examine(log: Log, state: State, now: datetime | None = None) -> Health:
     late = [due_at for due_at, _ in state.due(at - timedelta(hours=1), 1)]
     if late:
         lines.append(f"the earliest due customer has waited since {late[0]:%Y-%m-%d %H:%M} UTC")
-    verdict = "Nothing needs you." if not problems else f"{len(problems)} things need you:"
+    counted = "One thing needs you:" if len(problems) == 1 else f"{len(problems)} things need you:"
+    verdict = counted if problems else "Nothing needs you."
     return Health((*lines, verdict, *problems), tuple(problems), counts)
 
 
