@@ -400,10 +400,12 @@ def replay(folder: Folder, as_json: AsJson = False) -> None:
 
     Example: wayline replay var/shop
     """
+    from wayline.runtime.folders import playbooks_kept
     from wayline.runtime.replaying import replay_all
 
     with _opened(folder) as store:
-        found = replay_all(store.state, _kept_playbook(folder, store), _progress("decisions"))
+        playbook = _kept_playbook(folder, store)
+        found = replay_all(store.state, playbook, _progress("decisions"), kept=playbooks_kept(store.state))
     if as_json:
         _print_json(found)
     else:

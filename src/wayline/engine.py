@@ -46,6 +46,7 @@ from wayline.domain import (
 from wayline.errors import Broken
 from wayline.governance.consent import zone_of
 from wayline.interpretation import customers
+from wayline.interpretation.customers import ENDS_ADDRESS
 from wayline.interpretation.moment import Moment
 from wayline.measurement.experiments import merge_assignments
 from wayline.orchestration import journeys, policy
@@ -92,11 +93,6 @@ def begin(customer: Customer, stimulus: Stimulus, playbook: Playbook) -> Begun:
 
 _NONE: frozenset[str] = frozenset()
 
-_ENDS_ADDRESS: Mapping[str, str] = {
-    "Email Bounced": "mail to it bounced",
-    "Email Marked as Spam": "its owner called our mail spam",
-}
-
 
 def answer(batch: Iterable[Begun], models: Mapping[str, Model], world: World) -> World:
     """Ask each model once for all customers of the batch whose turns may need it; the rules answer the rest."""
@@ -120,7 +116,7 @@ def finish(begun: Begun, playbook: Playbook, world: World) -> Turn:
         case Event():
             if not stimulus.fires:
                 return Turn(begun.customer)
-            if not work.enrollments and stimulus.name not in playbook.entering and stimulus.name not in _ENDS_ADDRESS:
+            if not work.enrollments and stimulus.name not in playbook.entering and stimulus.name not in ENDS_ADDRESS:
                 return Turn(begun.customer)
             work.on_event(stimulus)
         case Wake():
@@ -162,8 +158,9 @@ class _Work:
         for at, enrollment in enumerate(self.enrollments):
             if enrollment.is_open:
                 self._walk(at, event)
-        if event.name in _ENDS_ADDRESS:
-            self._suppress("email", event.occurred_at, _ENDS_ADDRESS[event.name])
+        if event.name in ENDS_ADDRESS:
+            told = [one.value for one in event.identifiers if one.kind == "email"]
+            self._suppress("email", event.occurred_at, ENDS_ADDRESS[event.name], told)
         for journey in self.playbook.entering.get(event.name, ()):
             entered = journeys.enroll(journey, event, self.moment, self.enrollments)
             if isinstance(entered, EntryRefusal):
@@ -346,7 +343,7 @@ class _Work:
     def _keep(self, contact: Contact) -> None:
         since = self.now - _looked_back(self.playbook)
         recent = [c for c in self.contacts if c.at > since or c.state in ("reserved", "handed_over")]
-        self.contacts = (*recent[-(CONTACTS_MAX - 1) :], contact)
+        self.contacts = (*_remembered(recent, CONTACTS_MAX - 1), contact)
 
     def _mark_mailbox(self, decision: Decision) -> None:
         action = decision.action
@@ -369,12 +366,12 @@ class _Work:
             others = tuple(c for c in address.contacts if c.decision_id != decision.decision_id)
             self.addresses = (replace(address, contacts=others),)
 
-    def _suppress(self, channel: str, at: datetime, reason: str) -> None:
-        """A dead address is left alone from now on, by every journey and whoever shares it."""
-        key = self.moment.fact(f"address.{channel}")
-        if isinstance(key, str):
-            address = self.world.addresses.get(channel, key) or Address(channel, key)
-            self.addresses = (replace(address, suppressed_at=at, reason=reason),)
+    def _suppress(self, channel: str, at: datetime, reason: str, keys: Sequence[str] = ()) -> None:
+        """A dead address is left alone from now on, by every journey and whoever shares it: theirs, if none is told."""
+        theirs = self.moment.fact(f"address.{channel}")
+        found = keys or ([theirs] if isinstance(theirs, str) else [])
+        addresses = (self.world.addresses.get(channel, key) or Address(channel, key) for key in found)
+        self.addresses = tuple(replace(address, suppressed_at=at, reason=reason) for address in addresses)
 
     def _expose(self, decision: Decision, at: datetime) -> None:
         """The moment it was, or would have been, sent fixes the arm: in both arms alike."""
@@ -422,6 +419,16 @@ def _journey(enrollment: Enrollment, playbook: Playbook) -> Journey:
 def _looked_back(playbook: Playbook) -> timedelta:
     rules = playbook.policy
     return max([rules.repeat_window, rules.slot, timedelta(hours=48), *(cap.window for cap in rules.caps)])
+
+
+def _remembered(contacts: Sequence[Contact], most: int) -> tuple[Contact, ...]:
+    """Those of these that fit: caps count marketing, so many orders or pages must not push that out of sight."""
+    surplus = len(contacts) - most
+    if surplus <= 0:
+        return tuple(contacts)
+    by_need = sorted(range(len(contacts)), key=lambda at: (contacts[at].lane == "marketing", at))
+    gone = frozenset(by_need[:surplus])
+    return tuple(contact for at, contact in enumerate(contacts) if at not in gone)
 
 
 def nudge(standing: Standing, topics: frozenset[str], at: datetime) -> Standing:
@@ -503,7 +510,7 @@ def merge(survivor: Customer, loser: Customer, playbook: Playbook) -> Customer:
     enrollments = journeys.kept(kept.values())
     standing = Standing(
         enrollments=enrollments,
-        contacts=tuple(sorted(contacts.values(), key=lambda c: (c.at, c.decision_id)))[-CONTACTS_MAX:],
+        contacts=_remembered(sorted(contacts.values(), key=lambda c: (c.at, c.decision_id)), CONTACTS_MAX),
         assignments=merge_assignments(ours.assignments, theirs.assignments),
         wake_at=_earliest(enrollments),
         match_confidence=ours.match_confidence,

@@ -16,10 +16,16 @@ from wayline.interpretation import facets
 from wayline.interpretation.paths import clean
 from wayline.interpretation.readings import EPOCH
 
-__all__ = ["IDENTIFIERS_MAX", "TRAITS_MAX", "fold", "merge_memories"]
+__all__ = ["ENDS_ADDRESS", "IDENTIFIERS_MAX", "TRAITS_MAX", "fold", "merge_memories"]
 
 IDENTIFIERS_MAX = 50  # handles remembered of one person, those used last
 TRAITS_MAX = 100  # traits remembered of one person, those stated last
+
+ENDS_ADDRESS: Mapping[str, str] = {
+    "Email Bounced": "mail to it bounced",
+    "Email Marked as Spam": "its owner called our mail spam",
+}
+"""Events after which an address is left alone, and why. That its provider names it is no use its owner makes of it."""
 
 _USED = "@identifiers"  # among the facet states, since it is one; no facet can be called so
 _Consents: TypeAlias = Mapping[str, Consent]
@@ -35,7 +41,7 @@ def fold(memory: Memory, event: Event, playbook: Playbook) -> Memory:
     if touched is not None:
         states = facets.fold(states, event, touched)
     identifiers = memory.identifiers
-    if event.identifiers:
+    if event.identifiers and event.name not in ENDS_ADDRESS:
         states = _used(states, event)
         identifiers = _by_use(states[_USED], identifiers, event)
     consent = _CONSENTS.get(event.name)

@@ -230,12 +230,13 @@ def _any(value: Any, name: str, path: str, reading: Reading, *, depth: int) -> A
     if type(name) is not str:
         raise reading.wrong(path, "a string as the name of a property", name)
     if _is_personal_name(name):
-        return reading.seal(path, _personal(value, path, reading))
+        return reading.seal(reading.prefix + path, _personal(value, path, reading))
     kind = type(value)
     if kind is str:
-        return reading.seal(path, value) if _is_private(value, reading) else value
+        return reading.seal(reading.prefix + path, value) if _is_private(value, reading) else value
     if kind is int:
-        return reading.seal(path, value) if str(value) in reading.handles else _whole(value, path, reading)
+        is_handle = str(value) in reading.handles
+        return reading.seal(reading.prefix + path, value) if is_handle else _whole(value, path, reading)
     if kind is bool:
         return value
     if kind is float:
@@ -260,7 +261,7 @@ def _any_object(value: dict[str, Any], path: str, reading: Reading, depth: int) 
     for name, each in value.items():
         inner = f"{path}.{name}"
         if is_person and TRAIT_NAMES.get(name, name) in PERSONAL_TRAITS:
-            reading.seal(inner, _personal(each, inner, reading, depth))
+            reading.seal(reading.prefix + inner, _personal(each, inner, reading, depth))
             continue
         read = _any(each, name, inner, reading, depth=depth + 1)
         if read is not GONE:

@@ -328,7 +328,9 @@ PERSONAL_NAMES: Final = frozenset(
     birthdate dateofbirth dob ip ipaddress useragent password passwd token accesstoken authtoken secret sessiontoken
     customerid userid memberid accountid clientid anonymousid deviceid username login ssn passport passportnumber
     taxid cardnumber creditcard creditcardnumber cvv comment comments message note notes body freetext reviewbody
-    reviewtext giftmessage giftnote feedback answer latitude longitude
+    reviewtext review giftmessage giftnote feedback answer subject text customernote customernotes ordernote ordernotes
+    deliverynote deliverynotes deliveryinstructions specialinstructions engraving inscription personalization
+    personalisation latitude longitude
     """
     )
 )

@@ -283,11 +283,9 @@ def _contradicted(claim: Claim, moment: Moment) -> Refusal | None:
 
 def _contradict(claim: Claim, said: str) -> bool:
     name, _, subject = said.partition(":")
-    if claim.name == "price_is" and name == "price_is":
-        sku, _, price = claim.subject.partition("@")
-        other_sku, _, other_price = subject.partition("@")
-        return sku == other_sku and price != other_price
-    return claim.name == "pickup_ready" and name == "order_delayed" and subject == claim.subject
+    sku, _, price = claim.subject.partition("@")
+    other_sku, _, other_price = subject.partition("@")
+    return claim.name == name == "price_is" and sku == other_sku and price != other_price
 
 
 def _contacts(moment: Moment) -> Sequence[Contact]:

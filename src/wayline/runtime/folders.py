@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from msgspec import msgpack
+from msgspec.structs import replace
 
-from wayline.domain import Journey, Playbook
+from wayline.domain import Playbook
 from wayline.errors import AuthorError, OperatorError, Problem
 from wayline.playbook import check_playbook, compile_playbook
 from wayline.store import Batch, State
 
-__all__ = ["KEPT", "example_folder", "keep_versions", "read_files", "read_playbook"]
+__all__ = ["KEPT", "example_folder", "keep_versions", "playbooks_kept", "read_files", "read_playbook"]
 
 KEPT = ".wayline"
 """Folder of the stores, inside a shop's folder."""
@@ -54,18 +56,29 @@ def keep_versions(files: Mapping[str, str], state: State) -> Playbook:
 
     People keep the version they entered under, so the texts of each playbook that ran are kept with the state.
     """
-    saved: dict[str, dict[str, str]] = msgpack.decode(state.note(_SAVED) or b"\x80")
-    earlier: dict[str, Journey] = {}
-    for texts in saved.values():
-        former = check_playbook(texts).playbook
-        if former is not None:
-            earlier.update(former.journeys)
+    saved = _saved(state)
+    earlier = {version: journey for one in playbooks_kept(state).values() for version, journey in one.journeys.items()}
     playbook = compile_playbook(files, earlier=earlier)
     if playbook.version not in saved:
         saved[playbook.version] = dict(files)
         newest = dict(list(saved.items())[-_SAVED_MAX:])
         state.commit(Batch(notes={_SAVED: msgpack.encode(newest)}))
     return playbook
+
+
+def playbooks_kept(state: State) -> dict[str, Playbook]:
+    """Every playbook that ran, by version: what was decided under one is decided again under it.
+
+    Each has the journeys of all, since people go on in the version they entered under.
+    """
+    compiled = {version: check_playbook(texts).playbook for version, texts in _saved(state).items()}
+    found = {version: playbook for version, playbook in compiled.items() if playbook is not None}
+    journeys = {version: journey for one in found.values() for version, journey in one.journeys.items()}
+    return {version: replace(playbook, journeys=journeys) for version, playbook in found.items()}
+
+
+def _saved(state: State) -> dict[str, dict[str, str]]:
+    return cast("dict[str, dict[str, str]]", msgpack.decode(state.note(_SAVED) or b"\x80"))
 
 
 def example_folder() -> Path:

@@ -35,7 +35,9 @@ __all__ = ["Outbox", "Rendering", "unsubscribe_token"]
 
 
 _LEASE = timedelta(minutes=5)
-_ATTEMPTS_MAX = 8  # then a message that is put off again and again is refused for good
+_ATTEMPTS_MAX = 8  # calls for one owed message that may have arrived each time; then it is left at unclear
+_PUT_OFF_HOURS_MAX = 72  # a message that cannot leave is offered again for so many hours; then it is refused for good
+_PUT_OFF_MINUTES_MAX = 60  # minutes between two offers of a message that cannot leave: each wait doubles up to it
 
 
 class Rendering(Struct):
@@ -221,14 +223,15 @@ class Outbox:
             return Receipt("refused", now, said, retry_at=again)
         if isinstance(message, Refusal):
             return Receipt("refused", now, f"{message.reason}: {message.fact}")
-        if not row.delivers:
-            return Receipt("withheld", now, "control group")
         channel = self.channels.get(row.channel)
         if channel is None:
+            # In both arms alike: the control group must not count as reached where nobody could be.
             known = ", ".join(sorted(self.channels)) or "none"
             return Receipt(
                 "refused", now, f"no channel {row.channel!r} is set up here (set up: {known}); see wayline.toml"
             )
+        if not row.delivers:
+            return Receipt("withheld", now, "control group")
         try:
             return channel.deliver(message, row.decision_id)
         except Exception as error:  # noqa: BLE001 - a channel answers with a receipt; one that fails has proven nothing
@@ -284,8 +287,12 @@ class Outbox:
 
 def _again_at(row: Delivery, receipt: Receipt) -> datetime | None:
     """When the same message is offered again: it proved not to have left, or it is owed and nobody knows."""
-    if row.attempts >= _ATTEMPTS_MAX:
-        return None
     if receipt.outcome == "unknown" and row.lane == "owed":
-        return receipt.retry_at or receipt.at + _LEASE
-    return receipt.retry_at if receipt.outcome == "refused" else None
+        return None if row.attempts >= _ATTEMPTS_MAX else receipt.retry_at or receipt.at + _LEASE
+    if receipt.outcome != "refused" or receipt.retry_at is None:
+        return None
+    if receipt.at - row.created_at >= timedelta(hours=_PUT_OFF_HOURS_MAX):
+        return None
+    # A server that is down for an hour must cost neither the message nor a call a minute.
+    minutes = min(2 ** min(row.attempts - 1, 16), _PUT_OFF_MINUTES_MAX)
+    return max(receipt.retry_at, receipt.at + timedelta(minutes=minutes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -23,12 +23,22 @@ class Replayed(Struct, frozen=True):
     different: tuple[str, ...]
 
 
-def replay_all(state: State, playbook: Playbook, on_progress: Callable[[int], None] = lambda done: None) -> Replayed:
-    """Decide every recorded decision again from its record alone."""
+def replay_all(
+    state: State,
+    playbook: Playbook,
+    on_progress: Callable[[int], None] = lambda done: None,
+    *,
+    kept: Mapping[str, Playbook] | None = None,
+) -> Replayed:
+    """Decide every recorded decision again from its record alone, under the playbook it was decided under.
+
+    `kept` are those that ran, by version; a decision under none of them is tried under `playbook`.
+    """
+    under = kept or {}
     equal = 0
     different: list[str] = []
     for count, decision in enumerate(state.decisions(), start=1):
-        said = _difference(decision, playbook)
+        said = _difference(decision, under.get(decision.versions.get("playbook", ""), playbook))
         if said is None:
             equal += 1
         else:

@@ -450,12 +450,17 @@ def test_personal_names_are_sealed_whatever_they_hold() -> None:
     parsed = read(
         properties={
             "Gift-Message": "hi", "customer_id": 5, "email": "x", "shipping_address": {"name": "Jane", "country": "DE"},
-            "recipient": "Bob", "password": ["a", {"b": 1}], "jane@example.com": True,
+            "recipient": "Bob", "password": ["a", {"b": 1}], "jane@example.com": True, "subject": "my hip",
+            "customer_note": "ring twice",
+            "products": [{"product_id": "ring", "engraving": "J+B"}, {"product_id": "cup", "engraving": "B"}],
         }
     )  # fmt: skip
-    assert parsed.event.properties == {"shipping_address": {"country": "DE"}}
+    assert parsed.event.properties == {
+        "shipping_address": {"country": "DE"}, "products": [{"product_id": "ring"}, {"product_id": "cup"}],
+    }  # fmt: skip
     assert set(parsed.personal) == {
         "Gift-Message", "customer_id", "email", "shipping_address.name", "recipient", "password", "jane@example.com",
+        "subject", "customer_note", "products.0.engraving", "products.1.engraving",
     }  # fmt: skip
 
 
