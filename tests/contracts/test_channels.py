@@ -298,6 +298,25 @@ def test_a_server_that_is_down_is_refused_and_may_be_tried_again() -> None:
     assert (receipt.outcome, receipt.retry_at) == ("refused", NOW + SOON) and "cannot be reached" in receipt.detail
 
 
+def test_a_server_that_is_down_is_asked_once_for_a_whole_batch() -> None:
+    port, clock = free_port(), [NOW]
+    sender = Email(settings(port), clock=lambda: clock[0])
+    OPEN.append(sender)
+    first = sender.deliver(message(), "d1")
+    box = Inbox()
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        clock[0] = NOW + SOON / 2
+        second = sender.deliver(message(), "d2")
+        assert (second.outcome, second.at, second.retry_at) == ("refused", clock[0], first.retry_at)
+        assert not box.mails
+        clock[0] = NOW + SOON
+        assert sender.deliver(message(), "d2").outcome == "sent"
+    finally:
+        controller.stop()
+
+
 def test_a_host_that_has_no_address_is_refused_and_may_be_tried_again() -> None:
     receipt = channel(25, host="no-such-host.invalid").deliver(message(), "d1")
     assert (receipt.outcome, receipt.retry_at) == ("refused", NOW + SOON)

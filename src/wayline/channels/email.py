@@ -24,6 +24,7 @@ from email.utils import format_datetime, parseaddr
 from typing import Any, Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wayline.channels import Promise
 from wayline.domain import Message, Receipt
@@ -85,6 +86,7 @@ class Email:
         self._clock = clock
         self._lock = threading.Lock()
         self._connection: _Conversation | None = None
+        self._unreachable: Receipt | None = None
 
     def deliver(self, message: Message, key: str) -> Receipt:
         now = self._clock()
@@ -101,6 +103,10 @@ class Email:
 
     def _receipt(self, composed: Composed) -> Receipt:
         """Offer it, on the open connection if there is one; a connection gone stale is replaced once."""
+        down, now = self._unreachable, self._clock()
+        if down is not None and down.retry_at is not None and now < down.retry_at:
+            # Each message of a batch would wait for the same silence, and everything else for all of them.
+            return replace(down, at=now)
         for is_last in (False, True):
             reused = self._connection is not None
             conversation: _Conversation | None = self._connection
@@ -117,7 +123,9 @@ class Email:
                     continue
                 now = self._clock()
                 again = None if trouble.again is None else now + _AGAIN[trouble.again]
-                return Receipt(trouble.outcome, now, detail=str(trouble), retry_at=again)
+                receipt = Receipt(trouble.outcome, now, detail=str(trouble), retry_at=again)
+                self._unreachable = receipt if conversation is None else None
+                return receipt
             except _Unclear as trouble:
                 self._hang_up()
                 return Receipt("unknown", self._clock(), detail=str(trouble), provider_id=composed.message_id)
