@@ -302,7 +302,9 @@ class _Work:
             if at is not None:
                 self._release(at, decision.action)
             return
-        self._update(decision.decision_id, state="unknown" if receipt.outcome == "unknown" else "settled")
+        state = "unknown" if receipt.outcome == "unknown" else "settled"
+        # A call made again after a death reached the person then, and not when it was first claimed.
+        self._update(decision.decision_id, state=state, at=receipt.at)
         self._expose(decision, receipt.at)
         if at is not None:
             enrollment = self.enrollments[at]

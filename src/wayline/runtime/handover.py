@@ -38,6 +38,7 @@ _LEASE = timedelta(minutes=5)
 _ATTEMPTS_MAX = 8  # calls for one owed message that may have arrived each time; then it is left at unclear
 _PUT_OFF_HOURS_MAX = 72  # a message that cannot leave is offered again for so many hours; then it is refused for good
 _PUT_OFF_MINUTES_MAX = 60  # minutes between two offers of a message that cannot leave: each wait doubles up to it
+_UNCLEAR = "unclear, to be offered again: "  # begins the detail of a row that may have arrived and is owed
 
 
 class Rendering(Struct):
@@ -203,7 +204,9 @@ class Outbox:
             if turn is None or turn.hand_over is None:
                 refusal = None if turn is None else turn.refusal
                 detail = f"{refusal.reason}: {refusal.fact}" if refusal else "its turn was set aside"
-                batch.deliveries.append(replace(row, state="refused", settled_at=now, detail=detail))
+                # An earlier attempt that may have arrived stays unclear, whatever speaks against another one.
+                state: DeliveryState = "unknown" if row.detail.startswith(_UNCLEAR) else "refused"
+                batch.deliveries.append(replace(row, state=state, settled_at=now, detail=detail))
                 owner.decided.pop(row.decision_id, None)
             else:
                 claimed = replace(row, state="attempting", attempts=row.attempts + 1, lease_until=now + _LEASE)
@@ -256,17 +259,17 @@ class Outbox:
         for row, decision, receipt in receipts:
             again = _again_at(row, receipt)
             if again is not None:
-                batch.deliveries.append(
-                    replace(row, state="pending", due_at=again, lease_until=None, detail=receipt.detail)
-                )
+                said = f"{_UNCLEAR}{receipt.detail}" if _is_unclear(row, receipt) else receipt.detail
+                batch.deliveries.append(replace(row, state="pending", due_at=again, lease_until=None, detail=said))
                 continue
-            state: DeliveryState = receipt.outcome
+            unclear = receipt.outcome == "refused" and _is_unclear(row, receipt)
+            outcome: DeliveryState = "unknown" if unclear else receipt.outcome
             customer = owner.customer(owner.state.survivor(row.customer_id))
             owner.try_turn(customer, HandOver(decision, receipt), world, batch)
             batch.deliveries.append(
                 replace(
                     row,
-                    state=state,
+                    state=outcome,
                     settled_at=receipt.at,
                     lease_until=None,
                     detail=receipt.detail,
@@ -274,7 +277,7 @@ class Outbox:
                 )
             )
             owner.decided.pop(row.decision_id, None)
-            if self.on_settled is not None and state in ("sent", "withheld"):
+            if self.on_settled is not None and outcome in ("sent", "withheld"):
                 self.on_settled(row, decision, receipt)
         owner.commit(batch)
 
@@ -283,6 +286,11 @@ class Outbox:
         if decision is None:
             raise Broken(f"delivery {row.decision_id} has no decision: they are committed together")
         return row, decision
+
+
+def _is_unclear(row: Delivery, receipt: Receipt) -> bool:
+    """Whether this attempt, or one before it, may have arrived without our knowing."""
+    return receipt.outcome == "unknown" or row.detail.startswith(_UNCLEAR)
 
 
 def _again_at(row: Delivery, receipt: Receipt) -> datetime | None:
