@@ -185,7 +185,15 @@ class Shop:
         at = self.now - timedelta(days=days_ago)
         self.tell(
             *(
-                happened("Consent Granted", who, at=at, received_at=self.now, channel=channel, purpose="marketing")
+                happened(
+                    "Consent Granted",
+                    who,
+                    at=at,
+                    received_at=self.now,
+                    channel=channel,
+                    purpose="marketing",
+                    event_id=f"consent-{who[0].value}-{channel}-{at.isoformat()}",
+                )
                 for channel in channels or ("email",)
             )
         )
