@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 the playbook, mapping or data has problems (they are print
 from __future__ import annotations
 
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ _LISTED_MAX = 20  # decisions named by `explain` without an id
 def main() -> NoReturn:
     """Run the command line; every error of ours ends as one message and an exit code that means something."""
     try:
-        app(standalone_mode=False)
+        ended_with = app(standalone_mode=False)  # what Exit and Ctrl-C carry comes back; commands return nothing
     except (AuthorError, SenderError) as error:
         _fail(error, 1)
     except OperatorError as error:
@@ -65,18 +66,19 @@ def main() -> NoReturn:
         sys.exit(70)
     except WaylineError as error:
         _fail(error, 70)
+    except OSError as error:
+        _fail(_in_the_way(error), 3)
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the top of the program: whatever nobody foresaw ends here
         code = _misspelt(error)
         if code is None:
-            raise
+            _own_up()
+            code = 70
         sys.exit(code)
-    sys.exit(0)
+    sys.exit(ended_with or 0)
 
 
 def _misspelt(error: Exception) -> int | None:
@@ -86,6 +88,20 @@ def _misspelt(error: Exception) -> int | None:
         return None
     show()
     return int(getattr(error, "exit_code", 2))
+
+
+def _in_the_way(error: OSError) -> OperatorError:
+    """What the machine refused, where, and what to look at; whoever knows more says so nearer to the cause."""
+    where = f"{error.filename}: " if error.filename else ""
+    return OperatorError(
+        f"{where}{error.strerror or error}. Look at the path, at whose it is and at the room on its disk, and run "
+        f"the command again."
+    )
+
+
+def _own_up() -> None:
+    traceback.print_exc()
+    print("wayline: a defect of Wayline's, please report it with the lines above", file=sys.stderr)
 
 
 def _fail(error: WaylineError, code: int) -> NoReturn:
@@ -200,13 +216,13 @@ def init(
 
     Example: wayline init my-shop
     """
-    import shutil
+    from wayline.runtime.folders import copy_example
 
-    from wayline.runtime.folders import example_folder
-
+    if folder.exists() and not folder.is_dir():
+        raise OperatorError(f"{folder}: it is a file. Name an empty folder, or one that is not there yet.")
     if folder.exists() and any(folder.iterdir()):
         raise OperatorError(f"{folder}: it is not empty, and nothing there is overwritten. Name an empty folder.")
-    shutil.copytree(example_folder(), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    copy_example(folder)
     print(f"{folder}: a playbook to start from. Next: wayline check {folder}; wayline test {folder}")
 
 
@@ -224,7 +240,7 @@ def demo(
     ),
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here as JSON too.")] = None,
     serve_pages: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the pages after the report.")] = True,
-    port: Annotated[int, typer.Option(help="Port of the pages, on loopback.")] = 8400,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the pages, on loopback.")] = 8400,
 ) -> None:
     """Play a season of the simulated shop through the real engine, and report on it.
 
@@ -232,11 +248,13 @@ def demo(
     """
     from wayline.serving.season import play_and_report
 
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.touch()  # a path that cannot be is told now and not after the season
     report = play_and_report(folder, customers=customers, days=days, seed=seed)
     if json_file is not None:
         from wayline.serving.report import to_json
 
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_bytes(to_json(report))
     if serve_pages and sys.stdout.isatty():
         serve(folder, port=port)
@@ -247,7 +265,7 @@ def demo(
 @app.command()
 def serve(
     folder: Folder = Path("var/shop"),
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8400,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8400,
     host: Annotated[str, typer.Option(help="Address to listen on; loopback unless you say otherwise.")] = "127.0.0.1",
 ) -> None:
     """Run the engine and its pages on a shop's folder, until interrupted.

@@ -232,7 +232,7 @@ def _act(pipe: Any, demo: Demo) -> None:
                 street.tell(*told)
                 pipe.send(street.acted())
             pipe.send(street.closed())
-    except (EOFError, KeyboardInterrupt):
+    except (EOFError, ConnectionError, KeyboardInterrupt):
         pass  # the engine ended first
     except Exception as error:  # noqa: BLE001 - told to the engine, which raises it
         pipe.send(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -14,7 +15,7 @@ from wayline.errors import AuthorError, OperatorError, Problem
 from wayline.playbook import check_playbook, compile_playbook
 from wayline.store import Batch, State
 
-__all__ = ["KEPT", "example_folder", "keep_versions", "playbooks_kept", "read_files", "read_playbook"]
+__all__ = ["KEPT", "copy_example", "example_folder", "keep_versions", "playbooks_kept", "read_files", "read_playbook"]
 
 KEPT = ".wayline"
 """Folder of the stores, inside a shop's folder."""
@@ -79,6 +80,20 @@ def playbooks_kept(state: State) -> dict[str, Playbook]:
 
 def _saved(state: State) -> dict[str, dict[str, str]]:
     return cast("dict[str, dict[str, str]]", msgpack.decode(state.note(_SAVED) or b"\x80"))
+
+
+def copy_example(folder: Path) -> None:
+    """Put the example shop's playbook into a folder, made if need be. Raises OperatorError where that cannot be."""
+    example = example_folder()
+    try:
+        shutil.copytree(example, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    except OSError as error:
+        several = error.args[0] if isinstance(error, shutil.Error) else ()
+        reason = several[0][2].split(": '")[0] if several else error.strerror or str(error)
+        raise OperatorError(
+            f"{folder}: the example shop cannot be copied here ({reason}). Name a folder on a disk with room, below "
+            f"one that you may write to."
+        ) from error
 
 
 def example_folder() -> Path:

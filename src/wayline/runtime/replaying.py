@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -89,6 +89,7 @@ def examine(log: Log, state: State, now: datetime | None = None) -> Health:
         problems.append(
             f"{unclear:,} messages of unclear delivery: ask the provider, or leave them; they are not sent twice"
         )
+    problems.extend(_tried_in_vain(state))
     aside = state.set_asides()
     for one in aside[:10]:
         problems.append(f"event {one.position} ({one.customer_id}) was set aside: {one.reason}")
@@ -105,6 +106,19 @@ def examine(log: Log, state: State, now: datetime | None = None) -> Health:
     counted = "One thing needs you:" if len(problems) == 1 else f"{len(problems)} things need you:"
     verdict = counted if problems else "Nothing needs you."
     return Health((*lines, verdict, *problems), tuple(problems), counts)
+
+
+def _tried_in_vain(state: State) -> Iterator[str]:
+    """What a channel would not take so far, channel by channel, with what it said last."""
+    said: dict[str, list[str]] = {}
+    for row in state.deliveries():
+        if row.state == "pending" and row.attempts:
+            said.setdefault(row.channel, []).append(row.detail)
+    for channel, details in sorted(said.items()):
+        yield (
+            f"{len(details):,} messages could not be handed to the channel {channel} so far ({details[-1]}); they are "
+            f"tried again by themselves. Look at [channels.{channel}] and at the server it names"
+        )
 
 
 def _without_wake(state: State) -> list[str]:

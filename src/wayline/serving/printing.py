@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["print_sections"]
 
 _HELD_ROWS_MAX = 10  # rules told of in the terminal, those that held most
+_WIDE_MIN = 110  # columns of a terminal in which a sentence beside a table is still read with ease
 
 _COLOURS: Mapping[str, str] = {
     "works": "green",
@@ -137,19 +138,35 @@ def _print_journeys(report: Report, console: Console) -> None:
     table.add_column("Control", justify="right")
     table.add_column("Claimed", justify="right", no_wrap=True)
     table.add_column("Caused", justify="right", no_wrap=True)
-    table.add_column("In words", overflow="fold")
+    is_wide = console.width >= _WIDE_MIN
+    if is_wide:
+        table.add_column("In words", overflow="fold")
     for line in report.journeys:
         colour = _COLOURS.get(line.word, "dim")
-        table.add_row(
+        cells = (
             escape(line.name),
             f"[{colour}]{line.word}[/{colour}]",
             f"{line.sent:,}",
             f"{line.withheld:,}",
             money(line.claimed, report.currency),
             _caused(line, report.currency),
-            escape(line.sentence),
         )
+        table.add_row(*cells, *((escape(line.sentence),) if is_wide else ()))
     console.print(table)
+    if not is_wide:
+        _print_sentences(report, console)
+
+
+def _print_sentences(report: Report, console: Console) -> None:
+    """What the table's last column would say, below it: each sentence once, with the journeys it is said of."""
+    from rich.markup import escape
+
+    said: dict[str, list[str]] = {}
+    for line in report.journeys:
+        said.setdefault(line.sentence, []).append(line.name)
+    console.print()
+    for sentence, names in said.items():
+        console.print(f"[bold]{escape(', '.join(names))}[/bold]: {escape(sentence)}")
 
 
 def _caused(line: JourneyLine, currency: str) -> str:
@@ -177,7 +194,7 @@ def _print_story(story: Story, console: Console) -> None:
 def _print_needs(report: Report, console: Console) -> None:
     from rich.markup import escape
 
-    _head(console, "Three things that need a person")
+    _head(console, "What needs a person")
     if not report.needs:
         console.print("Nothing needs you today.")
     for number, alarm in enumerate(report.needs, 1):

@@ -10,7 +10,7 @@ import msgspec
 
 from wayline.errors import OperatorError
 from wayline.runtime.demo import Day, Demo, Played, play
-from wayline.runtime.folders import KEPT, example_folder, keep_versions, read_files
+from wayline.runtime.folders import KEPT, copy_example, keep_versions, read_files
 from wayline.serving.report import Report, Truth, build, print_report, to_json
 from wayline.store.opening import open_store
 
@@ -97,6 +97,8 @@ _HELD = {
 
 def _make_anew(folder: Path) -> None:
     """The example's playbook in a fresh folder; a folder the demo did not make is left alone."""
+    if folder.exists() and not folder.is_dir():
+        raise OperatorError(f"{folder}: it is a file. Name a folder: wayline demo --folder DIR")
     if folder.exists():
         if any(folder.iterdir()) and not (folder / MARK).exists():
             raise OperatorError(
@@ -104,7 +106,7 @@ def _make_anew(folder: Path) -> None:
                 f"Name another folder: wayline demo --folder DIR"
             )
         shutil.rmtree(folder)
-    shutil.copytree(example_folder(), folder, ignore=shutil.ignore_patterns(".*"))
+    copy_example(folder)
     (folder / MARK).write_text("made by wayline demo; made anew each time\n", encoding="utf-8")
 
 

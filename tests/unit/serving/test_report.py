@@ -115,7 +115,7 @@ def test_the_terminal_has_the_order_people_need_and_the_truth_last(report: Repor
         "Journeys, and whether they work",
         "costs money",
         "One shopper's story",
-        "Three things that need a person",
+        "What needs a person",
         "Claimed: every order within 5 days",
         "simulation only",
     ]
