@@ -35,6 +35,7 @@ from wayline.domain import (
     Journey,
     Playbook,
     Proposal,
+    Propose,
     Receipt,
     Refusal,
     Standing,
@@ -277,6 +278,12 @@ class _Work:
             self.refusal = self._why_gone(decision)
             return
         verdict = policy.recheck(decision, self.moment)
+        if verdict is None and self._is_stale(decision, self.enrollments[at]):
+            self._unreserve(decision.decision_id)
+            self._give_back(decision)
+            self._release(at, None)
+            self.refusal = Refusal("patience: it must leave in time", "it waited to leave for longer than it is worth")
+            return
         if verdict is not None:
             self._unreserve(decision.decision_id)
             self._give_back(decision)
@@ -288,6 +295,12 @@ class _Work:
         self.hand_over = decision
         self._update(decision.decision_id, state="handed_over", at=self.now)
         self._mark_mailbox(decision)
+
+    def _is_stale(self, decision: Decision, enrollment: Enrollment) -> bool:
+        """Whether its provider was down for longer than the journey has patience; what is owed goes all the same."""
+        step = _journey(enrollment, self.playbook).steps[enrollment.step]
+        is_over = isinstance(step, Propose) and journeys.is_given_up(enrollment, step, self.now)
+        return is_over and decision.lane == "marketing"
 
     def _settle(self, decision: Decision, at: int | None, receipt: Receipt) -> None:
         if receipt.outcome in ("refused", "dead"):

@@ -47,7 +47,10 @@ from wayline.errors import Broken
 from wayline.interpretation.moment import Moment
 from wayline.orchestration.wording import lasting
 
-__all__ = ["advance", "enroll", "gives_up_at", "hold", "kept", "pend", "proposal", "release", "settle", "with_trigger"]
+__all__ = [
+    "advance", "enroll", "gives_up_at", "hold", "is_given_up", "kept", "pend", "proposal", "release", "settle",
+    "with_trigger",
+]  # fmt: skip
 
 
 def enroll(
@@ -132,8 +135,9 @@ def _step(enrollment: Enrollment, step: JourneyStep, moment: Moment, event: Even
         case Wait():
             return _await(enrollment, step, now, event)
         case Propose():
-            is_over = gives_up_at(enrollment, step) <= now and enrollment.step_entered_at < now
-            if enrollment.pending is None and (is_over or enrollment.attempt >= len(step.actions)):
+            if enrollment.pending is None and (
+                is_given_up(enrollment, step, now) or enrollment.attempt >= len(step.actions)
+            ):
                 return _move(enrollment, step.otherwise, now)
             return enrollment
         case _ as never:
@@ -159,6 +163,11 @@ def _counts(event: Event, enrollment: Enrollment, match: str = "") -> bool:
 def gives_up_at(enrollment: Enrollment, step: Propose) -> datetime:
     """When patience with this wish is over."""
     return enrollment.step_entered_at + step.patience
+
+
+def is_given_up(enrollment: Enrollment, step: Propose, now: datetime) -> bool:
+    """Whether patience with this wish is over; a wish has its first instant however short its patience."""
+    return gives_up_at(enrollment, step) <= now and enrollment.step_entered_at < now
 
 
 def proposal(enrollment: Enrollment, journey: Journey) -> Proposal | None:

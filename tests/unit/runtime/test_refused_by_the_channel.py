@@ -94,6 +94,18 @@ def test_a_message_that_never_leaves_is_refused_in_the_end_and_nobody_waits_for_
     assert all(not e.is_open or e.wake_at for e in shop.customer().standing.enrollments)
 
 
+def test_marketing_that_waited_longer_than_its_patience_does_not_leave_any_more() -> None:
+    shop = Shop(written({"hello": MARKETING + JOURNEY}, hello="email"))
+    shop.channels["email"] = Unreachable(shop, until=shop.now + timedelta(hours=30))  # type: ignore[assignment]
+    shop.restart()
+    shop.consent()
+    shop.tell(happened("Product Viewed", sku="jacket"))
+    shop.after(days=3)
+    (row,) = shop.deliveries()
+    assert (row.state, row.detail.partition(":")[0]) == ("refused", "patience")
+    assert shop.steps() == {"hello": "ended"} and not shop.customer().standing.contacts
+
+
 def test_a_channel_that_is_not_set_up_reaches_neither_arm() -> None:
     shop = Shop(written({"hello": MARKETING.replace("{none: a test}", "0.5") + JOURNEY}, hello="email"))
     shop.engine.outbox.channels = {}
