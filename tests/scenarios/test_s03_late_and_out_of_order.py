@@ -158,3 +158,33 @@ def test_s03_without_the_window_the_scenario_fails(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(journeys, "_entry_refusal", lambda *told: None)
     with pytest.raises(AssertionError):
         a_trigger_beyond_the_window_starts_nothing()
+
+
+# ------------------------------------------------------------------ late, after what would have ended it
+
+
+def a_trigger_told_after_its_goal_starts_nothing() -> None:
+    shop = Shop(with_control(apparel(), 0.0))
+    shop.consent(days_ago=2)
+    shop.tell(happened("Product Added", **JACKET))
+    shop.after(hours=3)
+    shop.tell(happened("Cart Emptied", at=shop.now - timedelta(hours=1), received_at=shop.now))
+    shop.tell(happened("Product Added", at=shop.now - timedelta(minutes=50), received_at=shop.now, **JACKET))
+    shop.tell(happened("Checkout Step Viewed", at=shop.now - timedelta(hours=2), received_at=shop.now, step=2))
+    assert "cart-recovery" not in shop.steps()
+    told = [
+        refusal.reason for _, refusal, _ in shop.store.state.refused_entries() if refusal.journey == "cart-recovery"
+    ]
+    assert told and told[0].startswith("Cart Emptied happened after it"), told
+    shop.tell(happened("Checkout Step Viewed", step=2))
+    assert "cart-recovery" in shop.steps(), "one that happened after it starts the journey as ever"
+
+
+def test_s03_a_trigger_told_after_what_would_have_ended_it_starts_nothing_and_says_so() -> None:
+    a_trigger_told_after_its_goal_starts_nothing()
+
+
+def test_s03_without_asking_what_was_over_the_scenario_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journeys, "_was_over", lambda *told: None)
+    with pytest.raises(AssertionError):
+        a_trigger_told_after_its_goal_starts_nothing()

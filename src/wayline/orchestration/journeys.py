@@ -48,7 +48,17 @@ from wayline.interpretation.moment import Moment
 from wayline.orchestration.wording import lasting
 
 __all__ = [
-    "advance", "enroll", "gives_up_at", "hold", "is_given_up", "kept", "pend", "proposal", "release", "settle",
+    "advance",
+    "ended",
+    "enroll",
+    "gives_up_at",
+    "hold",
+    "is_given_up",
+    "kept",
+    "pend",
+    "proposal",
+    "release",
+    "settle",
     "with_trigger",
 ]  # fmt: skip
 
@@ -82,10 +92,30 @@ def _entry_refusal(
     lateness = moment.playbook.policy.lateness
     if event.received_at - event.occurred_at > lateness:
         return f"the event arrived more than {lasting(lateness)} after it happened"
+    over = _was_over(journey, event, moment)
+    if over:
+        return over
     if journey.reentry.mode == "per" and not key:
         return f"the event carries no {journey.reentry.key!r}, by which people may enter again"
     before = (e for e in present if e.journey == journey.name and e.key == key and e.status != "merged")
     return next(filter(None, (_reentry_refusal(journey.reentry, other, event) for other in before)), None)
+
+
+def ended(name: str) -> str:
+    """The fact that says when a goal or exit of that name last happened; every playbook remembers it."""
+    return f"@ended {name}"
+
+
+def _was_over(journey: Journey, event: Event, moment: Moment) -> str | None:
+    """A trigger that comes late may find that what would have ended the journey happened after it, and is known."""
+    if journey.exits_match or event.occurred_at >= moment.now:
+        return None
+    for name in dict.fromkeys((journey.goal, *journey.exits_on)):
+        fact = ended(name)
+        at = moment.fact(fact) if name != event.name and fact in moment.playbook.facets else None
+        if at is not None and at > event.occurred_at:
+            return f"{name} happened after it, at {at:%d %b %H:%M}, and was heard of before it"
+    return None
 
 
 def _reentry_refusal(reentry: Reentry, other: Enrollment, event: Event) -> str | None:

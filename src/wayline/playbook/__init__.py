@@ -29,6 +29,7 @@ from wayline.domain import Content, Facet, Journey, Playbook, Policy
 from wayline.errors import AuthorError, Problem
 from wayline.interpretation.estimates import RULES
 from wayline.observation.money import EXPONENTS
+from wayline.orchestration.journeys import ended
 from wayline.playbook.contents import CONTENT, read_content
 from wayline.playbook.facets import FACETS, MONEY, QUESTIONS, amounts_among, read_facets, read_questions
 from wayline.playbook.grammar import Shape
@@ -196,19 +197,26 @@ def _policy(trees: Mapping[str, Node], known: Known, shop: ShopSettings, place: 
 
 def _assembled(trees: Mapping[str, Node], current: Mapping[str, Journey], known: Known, shop: ShopSettings) -> Playbook:
     versions = {file: _version(tree) for file, tree in trees.items()}
+    facets = {**known.facets, **_endings(current)}
     return Playbook(
         version=hashlib.sha256(msgspec.json.encode(versions, order="sorted")).hexdigest()[:16],
         journeys={journey.version: journey for journey in current.values()},
         current=current,
-        facets=known.facets,
+        facets=facets,
         questions=known.questions,
         content=known.content,
-        folding=_folding(known.facets),
+        folding=_folding(facets),
         entering=_entering(current),
         currency=shop.currency,
         language=shop.languages[0],
         settings={**shop.values, "shop": known.shop, "budgets": known.budgets},
     )
+
+
+def _endings(current: Mapping[str, Journey]) -> dict[str, Facet]:
+    """When each goal and exit last happened, remembered unasked: a late trigger must not start what was over before."""
+    names = {name for journey in current.values() for name in (journey.goal, *journey.exits_on) if name}
+    return {ended(name): Facet(name=ended(name), kind="last", events=(name,)) for name in sorted(names)}
 
 
 def _folding(facets: Mapping[str, Facet]) -> dict[str, tuple[Facet, ...]]:

@@ -195,7 +195,8 @@ def test_people_in_flight_keep_the_version_they_entered():
 
 def test_indexes_name_what_each_event_touches():
     playbook = compile_playbook(GOOD)
-    assert {facet.name for facet in playbook.folding["Order Completed"]} == {"cart", "orders"}
+    touched = {facet.name for facet in playbook.folding["Order Completed"]}
+    assert touched == {"cart", "orders", "@ended Order Completed"}
     assert [facet.name for facet in playbook.folding["Product Removed"]] == ["cart"]
     assert [journey.name for journey in playbook.entering["Checkout Started"]] == ["cart"]
     assert playbook.schedules[0].event == "Newsletter Due"
