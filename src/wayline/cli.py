@@ -259,7 +259,7 @@ def demo(
     if serve_pages and sys.stdout.isatty():
         serve(folder, port=port)
     elif serve_pages:
-        print(f"\nNo terminal here, so nothing is served. To see the pages: wayline serve {folder}")
+        print(f"\nNo terminal here, so nothing is served. To see the pages: make serve, or: wayline serve {folder}")
 
 
 @app.command()

@@ -132,6 +132,10 @@ def _of_deliveries(counts: Counts) -> Iterator[Alarm]:
             "twice to find out: ask the provider by the decision's id."
         )
         yield Alarm("Delivery unclear", text, "not-sent", 80)
+    for channel, waiting in sorted(counts.put_off.items()):
+        because = f" The last word: {counts.put_off_because}" if counts.put_off_because else ""
+        text = f"{_many(waiting, 'message')} could not leave and will be offered again.{because}"
+        yield Alarm(f"The provider for {channel} does not answer", text, "not-sent", 92)
     dead = counts.states["dead"]
     if dead >= _SPIKE_MIN:
         yield Alarm(

@@ -99,6 +99,9 @@ class Counts(Struct):
     owed_sent: int = 0
     shown: int = 0
     oldest_unclear: datetime | None = None
+    put_off: Counter[str] = field(default_factory=Counter)
+    """Channel to messages that wait because their provider did not take them."""
+    put_off_because: str = ""
     rules: dict[str, HeldRule] = field(default_factory=dict)
     newest: dict[str, deque[_Held]] = field(default_factory=dict)
     """Rule to the newest messages it held."""
@@ -189,6 +192,9 @@ def _count_delivery(counts: Counts, delivery: Delivery) -> None:
                 counts.oldest_unclear = delivery.created_at
         case "pending" | "attempting":
             journey.pending += 1
+            if delivery.attempts:
+                counts.put_off[delivery.channel] += 1
+                counts.put_off_because = delivery.detail or counts.put_off_because
         case "refused" | "dead":
             pass  # told by the rule that refused it
     if delivery.settled_at is not None:

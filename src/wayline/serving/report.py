@@ -205,7 +205,8 @@ def _period(starts_at: datetime | None, ends_at: datetime | None, playbook: Play
         return "nothing has happened yet"
     zone = zone_for(playbook)
     first, last = starts_at.astimezone(zone), ends_at.astimezone(zone)
-    return f"{first:%-d %B %Y} to {last:%-d %B %Y}, {(last.date() - first.date()).days + 1} days"
+    days = max(1, round((last - first) / timedelta(days=1)))
+    return f"{first:%-d %B %Y} to {last:%-d %B %Y}, {days} day{'s' if days != 1 else ''}"
 
 
 def _money(measured: Outcome, earned: Earnings, currency: str) -> Money:

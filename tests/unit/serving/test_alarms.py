@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from wayline.domain import Event
+from tests.shop import Shop, happened
+
+from wayline.domain import Event, Receipt
 from wayline.serving.alarms import spikes
+from wayline.serving.report import build
 
 START = datetime(2025, 12, 1, 12, tzinfo=UTC)
 
@@ -41,3 +44,21 @@ def test_busy_days_alike_and_small_numbers_are_no_spike() -> None:
 
 def test_what_is_not_watched_is_no_alarm() -> None:
     assert spikes(daily([0, 50], "Product Viewed"), ZoneInfo("UTC")) == []
+
+
+def test_a_provider_that_is_down_is_told_with_its_last_word_until_it_takes_them() -> None:
+    shop = Shop()
+    shop.consent()
+    shop.answers["email"] = Receipt(
+        "refused", shop.now, "no answer on port 25", retry_at=shop.now + timedelta(minutes=1)
+    )
+    shop.tell(happened("Order Completed", order_id="A1", revenue=100, products=[]))
+
+    def told() -> list[str]:
+        report = build(shop.store.state, shop.store.log, shop.playbook, now=shop.now)
+        return [one.text for one in report.needs if one.title == "The provider for email does not answer"]
+
+    assert told() and "no answer on port 25" in told()[0]
+    shop.answers.clear()
+    shop.after(hours=1)
+    assert told() == []
