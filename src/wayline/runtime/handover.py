@@ -35,7 +35,7 @@ __all__ = ["Outbox", "Rendering", "unsubscribe_token"]
 
 
 _LEASE = timedelta(minutes=5)
-_ATTEMPTS_MAX = 2  # calls for one owed message that may have arrived each time; then it is left at unclear
+_ATTEMPTS_MAX = 3  # calls for one owed message that may have arrived each time; then it is left at unclear
 _PUT_OFF_HOURS_MAX = 72  # a message that cannot leave is offered again for so many hours; then it is refused for good
 _PUT_OFF_MINUTES_MAX = 60  # minutes between two offers of a message that cannot leave: each wait doubles up to it
 _UNCLEAR = "unclear, to be offered again: "  # begins the detail of a row that may have arrived and is owed
