@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from wayline.domain import Customer, Event, Identifier, Schedule, World
 from wayline.governance.consent import zone_of
 from wayline.interpretation.moment import Moment
+from wayline.observation.identity import is_shared
 from wayline.runtime.embedded import Embedded
 from wayline.runtime.people import CUSTOMER
 
@@ -63,7 +64,7 @@ class Schedules:
         world = self.owner.world(now)
         for customer_id in self.owner.state.customer_ids():
             self.owner.make_room()
-            if self._is_in(schedule, self.owner.customer(customer_id), world):
+            if not is_shared(customer_id) and self._is_in(schedule, self.owner.customer(customer_id), world):
                 yield Event(
                     event_id=f"{schedule.event}:{instant.isoformat()}:{customer_id}",
                     source=INTERNAL,
