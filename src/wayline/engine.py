@@ -505,24 +505,23 @@ def merge(survivor: Customer, loser: Customer, playbook: Playbook) -> Customer:
 
     Of two open enrollments in one journey the one that walked furthest survives, else the older; what the other had
     reserved is given back, unless it is with its channel already. Of two closed ones the newer stays, since re-entry
-    counts from it. Whoever was exposed keeps their arm; both exposed to different arms is marked contaminated.
+    counts from it. Of a closed one and an open one the open one goes on, but where people enter once (or once per
+    order) and the closed side had its message: the same person must not have it twice. Whoever was exposed keeps their
+    arm; both exposed to different arms is marked contaminated.
     """
     ours, theirs = survivor.standing, loser.standing
-    kept: dict[tuple[str, str], Enrollment] = {}
+    kept: dict[tuple[str, str], tuple[_Rank, Enrollment]] = {}
     dropped: set[str] = set()
-    for enrollment in (*ours.enrollments, *theirs.enrollments):
-        at = (enrollment.journey, enrollment.key)
-        other = kept.get(at)
-        if other is None:
-            kept[at] = enrollment
-            continue
-        first, second = sorted((other, enrollment), key=_furthest)
-        kept[at] = first
-        if second.pending:
-            dropped.add(second.pending)
+    for side in (ours, theirs):
+        for enrollment in side.enrollments:
+            at = (enrollment.journey, enrollment.key)
+            ranked = (_rank(enrollment, side, playbook), enrollment)
+            first, *rest = sorted((kept[at], ranked) if at in kept else (ranked,), key=lambda pair: pair[0])
+            kept[at] = first
+            dropped.update(enrollment.pending for _, enrollment in rest if enrollment.pending)
     both = (*ours.contacts, *theirs.contacts)
     contacts = {c.decision_id: c for c in both if c.decision_id not in dropped or c.state != "reserved"}
-    enrollments = journeys.kept(kept.values())
+    enrollments = journeys.kept(enrollment for _, enrollment in kept.values())
     standing = Standing(
         enrollments=enrollments,
         contacts=_remembered(sorted(contacts.values(), key=lambda c: (c.at, c.decision_id)), CONTACTS_MAX),
@@ -534,9 +533,19 @@ def merge(survivor: Customer, loser: Customer, playbook: Playbook) -> Customer:
     return Customer(survivor.customer_id, memory, standing)
 
 
-def _furthest(enrollment: Enrollment) -> tuple[bool, int, float, datetime, str]:
-    """What is sorted first survives; equal to the last, whoever is merged into whom."""
+_Rank: TypeAlias = tuple[int, int, float, datetime, str]
+
+
+def _rank(enrollment: Enrollment, side: Standing, playbook: Playbook) -> _Rank:
+    """The place of an enrollment among those of its journey; the first survives, whoever is merged into whom."""
     entered_at = enrollment.entered_at.timestamp()
-    if not enrollment.is_open:
-        return (True, 0, -entered_at, enrollment.step_entered_at, "")
-    return (False, -enrollment.steps_taken, entered_at, enrollment.step_entered_at, enrollment.pending or "")
+    if enrollment.is_open:
+        steps = -enrollment.steps_taken
+        return (1, steps, entered_at, enrollment.step_entered_at, enrollment.pending or "")
+    journey = playbook.journeys.get(enrollment.version) or playbook.current.get(enrollment.journey)
+    is_once = journey is not None and journey.reentry.mode in ("once", "per")
+    had_it = any(
+        c.journey == enrollment.journey and c.state != "reserved" and c.at >= enrollment.entered_at
+        for c in side.contacts
+    )
+    return (0 if is_once and had_it else 2, 0, -entered_at, enrollment.step_entered_at, "")
