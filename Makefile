@@ -49,16 +49,8 @@ bench: install ## one benchmark per promise; each prints one JSON line last
 	@failed=0; for file in benchmarks/[a-z]*.py; do \
 	  echo "== $$file"; $(BIN)/python "$$file" || failed=1; done; exit $$failed
 
-# The sets tell of no consent, no stock and little of products; what is assumed is printed with the result.
-ASSUME ?= consent=email,stock=in_stock,products=described
-
 replay-real: install ## import two public data sets from DATA, and try the example journeys on them
-	@test -d "$(DATA)/online-retail" || { echo "make: no data at $(DATA). Say make replay-real DATA=/path/to/data, or set WAYLINE_DATA." >&2; exit 1; }
-	@rm -rf var/replay-real && $(BIN)/wayline init var/replay-real
-	time $(BIN)/wayline import $(DATA)/online-retail/transactions.parquet --mapping online-retail --into var/replay-real
-	time $(BIN)/wayline import $(DATA)/retailrocket-events/events.parquet --mapping retailrocket --into var/replay-real
-	$(BIN)/wayline try examples/apparel $(DATA)/online-retail/transactions.parquet --mapping online-retail --assume $(ASSUME)
-	$(BIN)/wayline try examples/apparel $(DATA)/retailrocket-events/events.parquet --mapping retailrocket --assume $(ASSUME)
+	@WAYLINE_DATA="$(DATA)" $(BIN)/python benchmarks/replay_real.py
 
 lock: install ## resolve the dependencies anew: hashed, wheels only, naming no index and no machine
 	$(BIN)/uv pip compile pyproject.toml --extra test --extra build --python-version 3.11 --generate-hashes \

@@ -11,6 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -36,7 +37,7 @@ __all__ = [
     "play_stories",
     "replay",
     "serve",
-    "try_",
+    "simulate",
 ]
 
 app = typer.Typer(
@@ -327,43 +328,86 @@ def _counting(progress: Any) -> None:
         )
 
 
-@app.command("try")
-def try_(
+@app.command()
+def simulate(
     folder: Folder,
-    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file of past events.")],
+    *,
+    history: Annotated[
+        Path | None,
+        typer.Option(help="A shop's folder with events in it, or a CSV or Parquet file; DIR itself if left out."),
+    ] = None,
     mapping: Annotated[
-        str, typer.Option(help="online-retail, retailrocket, or the path of a mapping of your own.")
+        str, typer.Option(help="Of a file: online-retail, retailrocket, or the path of a mapping of your own.")
     ] = "mapping.yaml",
-    assume: Annotated[
-        str,
-        typer.Option(help="What the data do not say; printed with the result. See the example."),
-    ] = "",
+    assume: Annotated[list[str], typer.Option(help="What the history does not say; may be given again.")] = [],  # noqa: B006 - typer copies it
+    treat: Annotated[list[str], typer.Option(help="'A=B': tell each event A as B too; may be given again.")] = [],  # noqa: B006 - typer copies it
+    since: Annotated[datetime | None, typer.Option(help="What happened before only fills what is remembered.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Where to stop; the end of the history if left out.")] = None,
+    schedules: Annotated[bool, typer.Option(help="Let the playbook's schedules come round.")] = True,
+    pages: Annotated[bool, typer.Option(help="Let the website ask what to show with each page looked at.")] = True,
+    texts: Annotated[bool, typer.Option(help="Write every message; without, it is faster.")] = True,
+    grain: Annotated[float, typer.Option(min=0, help="Seconds of events decided together; 0 is exact.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Try a playbook on past data: who would enter, what would be proposed, sent and held back, and why.
+    """Try a playbook on past events: who would enter, what would be sent, who would be held back, and why.
 
-    Nothing is kept and nothing leaves. What past data lack may be assumed: consent=CHANNEL+CHANNEL (everybody consents,
-    and has an address there), stock=in_stock, products=described (a product has a name, a price and a page).
+    Nothing leaves, and the folders are only read. What the history does not say may be assumed, and is printed with the
+    result: consent=email,sms (or none), addresses=yes, stock=in_stock, match=0.9, products=described, price=29.90,
+    signup=yes. How to read it: docs/how-to/dry-run.md.
 
-    Example: wayline try examples/apparel events.parquet --mapping retailrocket --assume consent=email,stock=in_stock
+    Example: wayline simulate my-shop --history orders.csv --mapping mapping.yaml --assume consent=email,addresses=yes
     """
-    from wayline.runtime import past
+    from wayline.runtime import dryrun
+    from wayline.runtime.assuming import Assumptions
+    from wayline.runtime.dryrun_words import in_words
     from wayline.runtime.folders import read_playbook
-    from wayline.runtime.importing import read_in
 
-    said = read_in(file, mapping)
-    tried = past.try_on_past(said, read_playbook(folder), past.assumed(assume), _day_by_day)
+    try:
+        assumed = Assumptions.read(",".join(assume))
+        treated = dryrun.treated(treat)
+    except AuthorError as error:
+        raise typer.BadParameter(str(error)) from error
+    options = dryrun.Options(
+        since=_in_utc(since), until=_in_utc(until), schedules=schedules, pages=pages, texts=texts, treat=treated,
+        grain=timedelta(seconds=grain),
+    )  # fmt: skip
+    playbook = read_playbook(folder)
+    with _history(history or folder, mapping) as store:
+        run = dryrun.dry_run(
+            store.log.chronicle(), playbook, assume=assumed, options=options, vault=store.vault,
+            products=map(dryrun.without_stock, store.state.products()), on_progress=_by_day,
+        )  # fmt: skip
     if sys.stderr.isatty():
         print(file=sys.stderr)
     if as_json:
-        _print_json(tried)
+        _print_json(run)
     else:
-        print("\n".join(past.in_words(tried)))
+        print("\n".join(in_words(run)))
 
 
-def _day_by_day(day: Any, events: int) -> None:
+@contextmanager
+def _history(path: Path, mapping: str) -> Iterator[Store]:
+    """The stores of a shop's folder, or of a file brought into memory for as long as it is looked at."""
+    if path.is_dir():
+        with _opened(path) as store:
+            yield store
+        return
+    from wayline.runtime.importing import import_table, in_words, read_in
+    from wayline.store.opening import open_store
+
+    with open_store() as store:
+        report = import_table(read_in(path, mapping), store.log, store.vault, _counting)
+        print("\n".join(in_words(report, is_rehearsal=False)), file=sys.stderr)
+        yield store
+
+
+def _in_utc(at: datetime | None) -> datetime | None:
+    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _by_day(progress: Any) -> None:
     if sys.stderr.isatty():
-        print(f"\r{day:%-d %B %Y}: {events:,} events", end="\033[K", file=sys.stderr)
+        print(f"\r{progress.at:%-d %B %Y}: {progress.events:,} events", end="\033[K", file=sys.stderr)
 
 
 # ------------------------------------------------------------------ decisions

@@ -75,6 +75,11 @@ class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         """What orders this event among its customer's: never the time it arrived."""
         return (self.occurred_at, self.source, self.event_id)
 
+    @property
+    def known_at(self) -> datetime:
+        """When the shop knew of it: imported history, which came all at once, counts from when it happened."""
+        return self.received_at if self.fires else self.occurred_at
+
 
 class Wake(Struct, frozen=True, gc=False):
     """The customer asked for attention at this instant, and it has come."""

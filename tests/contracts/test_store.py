@@ -130,6 +130,16 @@ def merge(loser: str, survivor: str) -> Merge:
 # ------------------------------------------------------------------ the log
 
 
+def test_a_chronicle_is_in_the_order_in_which_the_shop_knew(log: Log) -> None:
+    imported = [event(n, occurred_at=NOON - (9 - n) * 999 * MINUTE, received_at=NOON, fires=False) for n in (3, 1, 2)]
+    late = [event(4, occurred_at=NOON - 9999 * MINUTE, received_at=NOON), event(5, received_at=NOON + MINUTE)]
+    earlier = [event(6, occurred_at=NOON - 99_999 * MINUTE, received_at=NOON + 2 * MINUTE, fires=False)]
+    for batch in (imported, late, earlier):
+        log.append(batch)
+    assert [one.event_id for one in log.chronicle()] == ["e6", "e1", "e2", "e3", "e4", "e5"]
+    assert [one.position for one in log.chronicle()] == [6, 2, 3, 1, 4, 5]
+
+
 def test_events_come_back_in_order_with_their_places(log: Log) -> None:
     told = [event(1), event(2, fires=False, notes=("late",), kind="page"), event(3, context={"page": {"path": "/"}})]
     assert log.head() == 0

@@ -163,6 +163,14 @@ def _count_recent(state: Any, window: timedelta | None, now: datetime) -> int:
 
 
 def _register_rows(state: Any, columns: Sequence[str]) -> list[_Row]:
+    # Of most facets every row was told by one event alone, and there are many rows: nothing need be brought together.
+    alone = {name[name.index("|") + 1 :]: register for name, register in state.items()}
+    if len(alone) == len(state):
+        newest = sorted(alone.items(), key=_stamp_of, reverse=True)
+        return [
+            dict(zip(columns, register[4:], strict=True), key=key, at=register[0], updated_at=register[0])
+            for key, register in newest
+        ]
     by_key: dict[str, list[tuple[int, list[Any]]]] = {}
     for name, register in state.items():
         rank, key = name.split("|", 1)
@@ -173,6 +181,10 @@ def _register_rows(state: Any, columns: Sequence[str]) -> list[_Row]:
 
 def _rank(ranked: tuple[int, list[Any]]) -> int:
     return ranked[0]
+
+
+def _stamp_of(entry: tuple[str, list[Any]]) -> list[Any]:
+    return entry[1][:4]
 
 
 def _resolved(key: str, registers: Sequence[tuple[int, list[Any]]], columns: Sequence[str]) -> _Row:

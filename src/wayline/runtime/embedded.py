@@ -121,6 +121,7 @@ class Embedded:
         *,
         limits: Limits | None = None,
         models: Mapping[str, Model] | None = None,
+        newcomer: Callable[[str], Customer] = Customer,
     ) -> None:
         self.log = log
         self.state = state
@@ -128,6 +129,8 @@ class Embedded:
         self.playbook = playbook
         self.limits = limits or Limits()
         self.models = {question: guarded(question, model) for question, model in (models or {}).items()}
+        self.newcomer = newcomer
+        """Somebody never seen before; a dry run says here what it assumes of everybody."""
         self.shelf = self._stocked()
         self.customers: dict[str, Customer] = {}
         self.dirty: set[str] = set()
@@ -136,6 +139,8 @@ class Embedded:
         self.allotments: dict[str, int] = {}
         self.on_decided: Callable[[Decision], None] | None = None
         """Told of every decision as it is taken; what shows progress listens here."""
+        self.on_turn: Callable[[Customer, Stimulus, Turn], None] | None = None
+        """Told of every turn: who it was before, what asked for it, what came of it; what counts listens here."""
         self._spent: dict[str, int] = {}
         self._today = ""
         self._addresses: dict[tuple[str, str], Address | None] = {}
@@ -291,6 +296,8 @@ class Embedded:
         world = engine.answer((begun,), self.models, world) if self.models else world
         turn = engine.finish(begun, self.playbook, world)
         self._note(customer, turn, world, batch)
+        if self.on_turn is not None:
+            self.on_turn(customer, stimulus, turn)
         return turn
 
     def _take_wave(self, wave: Sequence[tuple[Customer, Stimulus]], world: World, batch: Batch) -> int:
@@ -312,6 +319,8 @@ class Embedded:
                 aside += self._set_aside(one.customer.customer_id, one.stimulus, error, world, batch)
                 turn = engine.put_off(one.customer, one.stimulus, world.now)
             self._note(one.before, turn, world, batch)
+            if self.on_turn is not None:
+                self.on_turn(one.before, one.stimulus, turn)
         return aside
 
     def _set_aside(self, customer_id: str, stimulus: Stimulus, error: Exception, world: World, batch: Batch) -> int:
@@ -490,7 +499,7 @@ class Embedded:
         if missing:
             found = self.state.load(missing)
             for one in missing:
-                self.customers[one] = found.get(one) or Customer(one)
+                self.customers[one] = found.get(one) or self.newcomer(one)
 
     def make_room(self) -> None:
         """Let go of the customers met longest ago whose memories are written back; only between two transactions."""

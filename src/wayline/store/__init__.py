@@ -166,6 +166,10 @@ class Log(Protocol):
         """
         ...
 
+    def chronicle(self) -> Iterator[Event]:
+        """Every event by when the shop knew of it (`known_at`), then by position: history as it can be lived again."""
+        ...
+
     def head(self) -> int:
         """The position of the newest acknowledged event; 0 when empty."""
         ...

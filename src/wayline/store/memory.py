@@ -33,7 +33,7 @@ from wayline.errors import Broken
 from wayline.store import Appended, Batch, Change, Delivery, DeliveryState, Rejection, SetAside
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
 from wayline.store.lineage import check_merges, root_of
-from wayline.store.outbox import TRANSITIONS, check_move, is_born
+from wayline.store.outbox import SETTLED, TRANSITIONS, check_move, is_born
 from wayline.store.seal import pseudonym
 
 __all__ = ["MemoryLog", "MemoryState", "MemoryVault"]
@@ -92,6 +92,9 @@ class MemoryLog:
                 found.append(event)
         return found[::-1]
 
+    def chronicle(self) -> Iterator[Event]:
+        return iter(sorted(self._events, key=lambda event: event.known_at))
+
     def head(self) -> int:
         return len(self._events)
 
@@ -149,9 +152,14 @@ class _Agenda:
 
 
 class MemoryState:
-    """Where everybody stands, in dicts."""
+    """Where everybody stands, in dicts.
 
-    def __init__(self) -> None:
+    One that keeps no records is for dry runs, which count what is decided as it happens: decisions, settled deliveries,
+    refused entries and notes are let go, so that what it holds grows with the people and not with the years.
+    """
+
+    def __init__(self, *, keeps_records: bool = True) -> None:
+        self._keeps_records = keeps_records
         self._lock = RLock()
         self._position = 0
         self._customers: dict[str, tuple[Memory, Standing]] = {}
@@ -182,6 +190,8 @@ class MemoryState:
     # ------------------------------------------------------------------ writing
 
     def commit(self, batch: Batch) -> None:
+        if not self._keeps_records:
+            batch = replace(batch, decisions=[], holds=[], refused_entries=[], notes={})
         with self._lock:
             deliveries = self._checked(batch)
             self._put_customers(batch)
@@ -254,8 +264,12 @@ class MemoryState:
         self._note_change(is_delivery=True, key=key)
         self._pending.put(key, delivery.due_at if state == "pending" else None)
         self._attempting.put(key, (delivery.lease_until or delivery.due_at) if state == "attempting" else None)
+        if not self._keeps_records and state in SETTLED:
+            del self._deliveries[key], self._in_state[state][key]
 
     def _note_change(self, *, is_delivery: bool, key: str) -> None:
+        if not self._keeps_records:
+            return
         self._change += 1
         self._changes.pop((is_delivery, key), None)
         self._changes[is_delivery, key] = self._change
