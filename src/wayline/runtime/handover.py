@@ -10,7 +10,7 @@ done with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ __all__ = ["Outbox", "Rendering", "unsubscribe_token"]
 
 
 _LEASE = timedelta(minutes=5)
-_ATTEMPTS_MAX = 3  # calls for one owed message that may have arrived each time; then it is left at unclear
+_ALWAYS = datetime(9000, 1, 1, tzinfo=UTC)
 _PUT_OFF_HOURS_MAX = 72  # a message that cannot leave is offered again for so many hours; then it is refused for good
 _PUT_OFF_MINUTES_MAX = 60  # minutes between two offers of a message that cannot leave: each wait doubles up to it
 _UNCLEAR = "unclear, to be offered again: "  # begins the detail of a row that may have arrived and is owed
@@ -158,8 +158,9 @@ class Outbox:
         owner = self.owner
         # What became true while nothing ran is known before anything is called again.
         owner.catch_up(now)
-        # One process owns the folder, so at start every row in `attempting` is an orphan, whatever its lease says.
-        orphans = owner.state.outbox("attempting", now + _LEASE * 2, 1_000_000)
+        # One process owns the folder, so at start every row in `attempting` is an orphan, whatever its lease says
+        # by a clock that may have been set back since.
+        orphans = owner.state.outbox("attempting", _ALWAYS, 1_000_000)
         receipts = [(row, decision, self._found(row, decision, now)) for row, decision in map(self._decided, orphans)]
         self._settle(receipts, now)
         return len(orphans)
@@ -296,7 +297,8 @@ def _is_unclear(row: Delivery, receipt: Receipt) -> bool:
 def _again_at(row: Delivery, receipt: Receipt) -> datetime | None:
     """When the same message is offered again: it proved not to have left, or it is owed and nobody knows."""
     if receipt.outcome == "unknown" and row.lane == "owed":
-        return None if row.attempts >= _ATTEMPTS_MAX else receipt.retry_at or receipt.at + _LEASE
+        # Unclear a second time it is left so; what was only put off before has not been unclear yet.
+        return None if row.detail.startswith(_UNCLEAR) else receipt.retry_at or receipt.at + _LEASE
     if receipt.outcome != "refused" or receipt.retry_at is None:
         return None
     if receipt.at - row.created_at >= timedelta(hours=_PUT_OFF_HOURS_MAX):

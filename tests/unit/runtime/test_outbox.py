@@ -302,6 +302,17 @@ def test_the_control_arm_is_settled_by_a_start_as_withheld(called: bool) -> None
     assert states(shop) == [("hello", "withheld")]
 
 
+def test_a_start_finds_what_was_left_behind_by_a_clock_that_was_set_back_since() -> None:
+    shop = shop_with()
+    shop.channels["email"].promise = "unrepeatable"  # type: ignore[assignment]
+    waiting(shop, happened("Newsletter Due"))
+    died(shop, called=True)
+    shop.now -= timedelta(hours=3)
+    shop.restart()
+    assert states(shop) == [("hello", "unknown")]
+    assert shop.steps() == {"news": "ended"}
+
+
 def test_a_start_with_nothing_left_behind_calls_nobody() -> None:
     shop = shop_with()
     shop.tell(happened("Newsletter Due"))
