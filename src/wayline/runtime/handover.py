@@ -38,7 +38,10 @@ _LEASE = timedelta(minutes=5)
 _ALWAYS = datetime(9000, 1, 1, tzinfo=UTC)
 _PUT_OFF_HOURS_MAX = 72  # a message that cannot leave is offered again for so many hours; then it is refused for good
 _PUT_OFF_MINUTES_MAX = 60  # minutes between two offers of a message that cannot leave: each wait doubles up to it
-_UNCLEAR = "unclear, to be offered again: "  # begins the detail of a row that may have arrived and is owed
+_ATTEMPTS_MAX = 3  # calls for one owed message that may have arrived each time; then it is left at unclear
+_UNCLEAR = (
+    "unclear, offered again: "  # once for each such call, begins the detail of a row that may have arrived and is owed
+)
 
 
 class Rendering(Struct):
@@ -260,11 +263,11 @@ class Outbox:
         for row, decision, receipt in receipts:
             again = _again_at(row, receipt)
             if again is not None:
-                said = f"{_UNCLEAR}{receipt.detail}" if _is_unclear(row, receipt) else receipt.detail
+                said = _UNCLEAR * _unclear(row, receipt) + receipt.detail
                 batch.deliveries.append(replace(row, state="pending", due_at=again, lease_until=None, detail=said))
                 continue
-            unclear = receipt.outcome == "refused" and _is_unclear(row, receipt)
-            outcome: DeliveryState = "unknown" if unclear else receipt.outcome
+            is_unclear = receipt.outcome == "refused" and _unclear(row, receipt) > 0
+            outcome: DeliveryState = "unknown" if is_unclear else receipt.outcome
             customer = owner.customer(owner.state.survivor(row.customer_id))
             owner.try_turn(customer, HandOver(decision, receipt), world, batch)
             batch.deliveries.append(
@@ -289,16 +292,15 @@ class Outbox:
         return row, decision
 
 
-def _is_unclear(row: Delivery, receipt: Receipt) -> bool:
-    """Whether this attempt, or one before it, may have arrived without our knowing."""
-    return receipt.outcome == "unknown" or row.detail.startswith(_UNCLEAR)
+def _unclear(row: Delivery, receipt: Receipt) -> int:
+    """How many attempts, this one included, may have arrived without our knowing; being put off is none of them."""
+    return row.detail.count(_UNCLEAR) + (receipt.outcome == "unknown")
 
 
 def _again_at(row: Delivery, receipt: Receipt) -> datetime | None:
     """When the same message is offered again: it proved not to have left, or it is owed and nobody knows."""
     if receipt.outcome == "unknown" and row.lane == "owed":
-        # Unclear a second time it is left so; what was only put off before has not been unclear yet.
-        return None if row.detail.startswith(_UNCLEAR) else receipt.retry_at or receipt.at + _LEASE
+        return None if _unclear(row, receipt) >= _ATTEMPTS_MAX else receipt.retry_at or receipt.at + _LEASE
     if receipt.outcome != "refused" or receipt.retry_at is None:
         return None
     if receipt.at - row.created_at >= timedelta(hours=_PUT_OFF_HOURS_MAX):
