@@ -39,9 +39,7 @@ _ALWAYS = datetime(9000, 1, 1, tzinfo=UTC)
 _PUT_OFF_HOURS_MAX = 72  # a message that cannot leave is offered again for so many hours; then it is refused for good
 _PUT_OFF_MINUTES_MAX = 60  # minutes between two offers of a message that cannot leave: each wait doubles up to it
 _ATTEMPTS_MAX = 3  # calls for one owed message that may have arrived each time; then it is left at unclear
-_UNCLEAR = (
-    "unclear, offered again: "  # once for each such call, begins the detail of a row that may have arrived and is owed
-)
+_UNCLEAR = "unclear, offered again: "  # begins the detail of an owed row, once for each call that may have arrived
 
 
 class Rendering(Struct):
