@@ -24,3 +24,13 @@ def test_decisions_replay_after_the_policy_and_a_journey_changed() -> None:
     count = len({d.versions["playbook"] for d in shop.decisions()})
     replayed = replay_all(store.state, changed, kept=playbooks_kept(store.state))
     assert (count, replayed.different) == (2, ()) and replayed.equal == len(shop.decisions())
+
+
+def test_the_stories_of_a_playbook_are_not_kept_with_the_state() -> None:
+    files = read_files(APPAREL)
+    assert any(name.startswith("tests/") for name in files)
+    store = open_store()
+    playbook = keep_versions(files, store.state)
+    kept = store.state.note("playbooks") or b""
+    assert b"journeys/cart-recovery.yaml" in kept and b"tests/" not in kept
+    assert set(playbooks_kept(store.state)) == {playbook.version}
