@@ -33,7 +33,9 @@ IMPURE_CALLS = {"breakpoint", "eval", "exec", "exit", "globals", "hash", "id", "
 CLOCKS = {"now", "today", "utcnow"}
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 GENERATIVE = {"anthropic", "openai"}
-HEAVY = set(re.findall(r"\w+", "deltalake duckdb lightgbm plotly polars pyarrow rich scipy sklearn sqlglot uvicorn"))
+HEAVY = set(
+    re.findall(r"\w+", "deltalake duckdb lightgbm plotly polars pyarrow rich scipy sklearn splink sqlglot uvicorn")
+)
 MAY_BE_HEAVY = {"store/lake.py", "store/warehouse.py"}  # loaded by need, in a process of their own
 IDLE_PATH = ("conditions", "domain", "engine", "playbook", "channels", "store", "sources", "runtime.embedded", "cli")
 

@@ -24,6 +24,7 @@ __all__ = [
     "Either",
     "Expression",
     "Field",
+    "Kinds",
     "Listing",
     "Money",
     "Number",
@@ -373,6 +374,25 @@ class Variant(Struct, frozen=True):
             place.wrong(node, f"expected {self.what} with one of {', '.join(map(repr, self.records))}, found {came}.")
             return None
         return kinds[0], self.records[kinds[0]].read(node, place)
+
+    def schema(self) -> dict[str, Any]:
+        """One of the records."""
+        return {"oneOf": [record.schema() for record in self.records.values()]}
+
+
+class Kinds(Struct, frozen=True):
+    """One of several records, told apart by its field `kind`; `usual` is meant where none is said."""
+
+    records: Mapping[str, Record]
+    usual: str
+    what: str
+
+    def read(self, node: Node, place: Place) -> Section:
+        """What the record of that kind says."""
+        entries = node.value if isinstance(node.value, Mapping) else {}
+        said = entries.get("kind")
+        kind = self.usual if said is None else Text(tuple(self.records), means="a kind").read(said, place)
+        return self.records[kind or self.usual].read(node, place)
 
     def schema(self) -> dict[str, Any]:
         """One of the records."""

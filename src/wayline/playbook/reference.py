@@ -72,7 +72,7 @@ def _about(shape: Shape, path: str, told: dict[str, str]) -> Iterator[str]:
             yield f"A mapping of {means} to:"
             yield ""
             yield from _about(inner, path, told)
-        case Variant(records=records):
+        case Variant(records=records) | grammar.Kinds(records=records):
             for record in records.values():
                 yield from _headed(record, path, told)
 
@@ -86,7 +86,7 @@ def _nested(shape: Shape, path: str, told: dict[str, str]) -> Iterator[str]:
         case grammar.Either(cases=cases):
             for case in cases.values():
                 yield from _nested(case, path, told)
-        case Variant():
+        case Variant() | grammar.Kinds():
             yield from _about(shape, path, told)
 
 
@@ -131,7 +131,7 @@ def _words(shape: Shape) -> str:
             return f"{means} to {_words(inner)}"
         case grammar.Either(means=means):
             return means
-        case Record(what=what) | Variant(what=what):
+        case Record(what=what) | Variant(what=what) | grammar.Kinds(what=what):
             return what
     return _PLAIN[type(shape).__name__]
 

@@ -28,6 +28,7 @@ from wayline.playbook.grammar import (
     YesNo,
 )
 from wayline.playbook.names import CHANNELS, GATES, NAME, PURPOSES, Known, check_facts, check_known
+from wayline.playbook.sources import SOURCE, check_sources
 from wayline.playbook.texts import Node, Place
 
 __all__ = ["POLICY", "SHOP", "ShopSettings", "amount", "read_policy", "read_schedules", "read_shop"]
@@ -154,7 +155,6 @@ _SCHEDULE = Record(
     "a schedule",
 )
 
-_OURS = "wayline"  # the source of events the engine writes itself
 
 _CHANNEL = Record(
     {
@@ -178,20 +178,6 @@ _CHANNEL = Record(
         ),
     },
     "a channel",
-)
-
-_SOURCE = Record(
-    {
-        "write_key": Field(
-            Text(pattern=r"[A-Za-z0-9_.-]{8,200}", means="a key of 8 to 200 letters, digits, '_', '-' and '.'"),
-            "A public key, for browsers and apps: anybody can read it there, so it may tell less.",
-        ),
-        "secret_key_sha256": Field(
-            Text(pattern=r"[0-9a-f]{64}", means="a SHA-256 hash in 64 hexadecimal digits"),
-            "The hash of a secret key, for servers; the key itself is in no file.",
-        ),
-    },
-    "a source",
 )
 
 SHOP = Record(
@@ -264,7 +250,7 @@ SHOP = Record(
             "How this installation is reached.",
         ),
         "sources": Field(
-            Table(_SOURCE, names=NAME, means="the name of a source", most=64),
+            Table(SOURCE, names=NAME, means="the name of a source", most=64),
             "Who may send events, by the name their events carry; nobody may if none is named.",
             default={},
         ),
@@ -301,7 +287,7 @@ class ShopSettings(Struct, frozen=True, kw_only=True):
 def read_shop(root: Node, place: Place, plain: Mapping[str, Any]) -> ShopSettings:
     """The settings of one shop; what is wrong with them is noted at the place."""
     section = SHOP.read(root, place)
-    _check_sources(section)
+    check_sources(section["sources"], section)
     shop = section["shop"]
     schedules = tuple(section["schedules"].values())
     if not isinstance(shop, Section):
@@ -324,22 +310,6 @@ def read_shop(root: Node, place: Place, plain: Mapping[str, Any]) -> ShopSetting
         channels=tuple(section["channels"]) or CHANNELS,
         schedules=schedules,
     )
-
-
-def _check_sources(section: Section) -> None:
-    """A key tells who sends, so no two sources share one, and none takes the name of the engine's own events."""
-    holders: dict[str, str] = {}
-    for name, source in section["sources"].items():
-        if name == _OURS:
-            section.wrong("sources", f"{_OURS!r} is what the engine's own events carry. Call the source otherwise.")
-        if not source.nodes.keys() & {"write_key", "secret_key_sha256"}:
-            source.place.wrong(
-                source.node, f"source {name!r} has no key. Give it a 'write_key' (public) or a 'secret_key_sha256'."
-            )
-        for field in ("write_key", "secret_key_sha256"):
-            other = holders.setdefault(source[field], name) if source[field] else name
-            if other != name:
-                source.wrong(field, f"source {other!r} has this key too. Give each source a key of its own.")
 
 
 def read_schedules(sections: tuple[Section, ...], known: Known, amounts: Mapping[str, int]) -> tuple[Schedule, ...]:

@@ -28,6 +28,8 @@ class Delivered(Struct, frozen=True):
     trusted: bool = True
     context: Mapping[str, Any] | None = None
     """What the request says of all its messages; a message's own context wins, key by key."""
+    unreadable: Sequence[tuple[bytes, Rejected]] = ()
+    """What could not even be cut into messages, each with the reason: kept as it came."""
 
 
 class Collected(Struct, frozen=True):
@@ -69,6 +71,7 @@ class Collector:
         rejected: list[Rejection],
     ) -> tuple[tuple[int, Rejected], ...]:
         refused: list[tuple[int, Rejected]] = []
+        rejected += (_unreadable(body, why, request) for body, why in request.unreadable)
         verdicts = parse_batch(
             request.items,
             source=request.source,
@@ -102,6 +105,19 @@ def _rejection(item: Any, why: Rejected, source: str, received_at: datetime) -> 
         reason=why.reason,
         received_at=received_at,
         body=_whole(item),
+    )
+
+
+def _unreadable(body: bytes, why: Rejected, request: Delivered) -> Rejection:
+    return Rejection(
+        source=request.source,
+        event_id="",
+        name="",
+        code=why.code,
+        field=why.field,
+        reason=why.reason,
+        received_at=request.received_at,
+        body=body,
     )
 
 

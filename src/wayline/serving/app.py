@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +46,9 @@ from wayline.serving.latest import Latest
 from wayline.serving.report import Report, build
 from wayline.serving.season import MARK, kept_report
 from wayline.serving.unsubscribe import unsubscribing
+from wayline.serving.webhooks import webhooks
+from wayline.sources import Receiver
+from wayline.sources.opening import open_receivers
 from wayline.store.opening import Store, open_store
 
 __all__ = ["LOOPBACK", "Serving", "compose", "compose_simulated", "run"]
@@ -81,7 +84,8 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
             if is_simulated:
                 serving = compose_simulated(store, playbook, kept_report(folder), hosts=hosts)
             else:
-                serving = compose(store, playbook, channels, hosts=hosts)
+                receivers = open_receivers(playbook.settings.get("sources", {}), os.environ)
+                serving = compose(store, playbook, channels, receivers=receivers, hosts=hosts)
             address = listening.getsockname()
             _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
             calm_collector()
@@ -93,6 +97,7 @@ def compose(
     playbook: Playbook,
     channels: OpenedChannels,
     *,
+    receivers: Mapping[str, Receiver] | None = None,
     hosts: frozenset[str] = LOOPBACK,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Serving:
@@ -105,6 +110,7 @@ def compose(
     intake = Intake(Collector(store.log, store.vault, currency=playbook.currency), on_stored=running.told)
     routes: list[BaseRoute] = [
         *tracking(Keys(playbook.settings.get("sources", {})), intake, clock=clock),
+        *webhooks(receivers or {}, intake, public_url=_public_url(playbook), clock=clock),
         *unsubscribing(store, playbook, keeper.customer, on_stored=running.told, clock=clock),
         Route("/health", _health(store, running, intake)),
         _pages(store, playbook, latest, hosts),
@@ -308,9 +314,13 @@ def _greet(folder: Path, playbook: Playbook, channels: OpenedChannels, *, is_sim
 _NO_SOURCES = 'No events are taken: add [sources.web] with write_key = "..." to wayline.toml, and start again.'
 
 
+def _public_url(playbook: Playbook) -> str:
+    return str(playbook.settings.get("server", {}).get("public_url", ""))
+
+
 def _doubts(playbook: Playbook, channels: OpenedChannels, host: str) -> Iterator[str]:
     yield from channels.closed
-    public_url = str(playbook.settings.get("server", {}).get("public_url", ""))
+    public_url = _public_url(playbook)
     if "email" in channels.by_name and not public_url.startswith("https://"):
         yield (
             "Marketing mail is refused: its link to unsubscribe must begin with https://. "

@@ -134,7 +134,7 @@ class Intake:
 
     def _count(self, collected: Collected, group: Sequence[_Offer]) -> None:
         appended = collected.appended
-        self.counts["accepted"] += sum(len(offer.delivered.items) for offer in group)
+        self.counts["accepted"] += sum(len(o.delivered.items) + len(o.delivered.unreadable) for o in group)
         self.counts["stored"] += appended.stored
         self.counts["duplicate"] += appended.duplicates
         self.counts["conflict"] += appended.conflicts

@@ -5,18 +5,25 @@
 | `mapping` | the text that says which columns become which message, compiled with all its problems at once |
 | `tables` | CSV and Parquet as rows, the bad ones apart |
 | `messages` | rows to messages: what is skipped, grouped, refused, and why |
+| `opening` | the receivers of signed calls, made from what wayline.toml says of each source |
+| `signed` | signatures of calls, checked over the raw bytes in constant time; the generic webhook |
 
-Nothing here writes anything; `runtime.importing` brings the messages into the log.
+Nothing here writes anything; `runtime.importing` and `serving.webhooks` bring the messages into the log.
+
+A **receiver** makes messages out of a signed call. What it makes is a function of the body alone, ids included: the
+headers that name a delivery are not signed, so a replay that changes them must find the same ids. It reads the version
+of a resource (`updated_at`) into the message's time, so that an older one never overwrites a newer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
 from msgspec import Struct
 
-__all__ = ["RefusedRow", "Row", "Told"]
+__all__ = ["Call", "Receiver", "RefusedRow", "Row", "Told", "Unsigned"]
 
 
 class Row(Struct, frozen=True):
@@ -43,3 +50,34 @@ class Told(Struct, frozen=True):
 
     message: Mapping[str, Any]
     rows: tuple[Row, ...]
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """One call of another system, as it arrived."""
+
+    headers: Mapping[str, str]
+    """By their names in lower case."""
+    body: bytes
+    """As it came over the wire, undecoded: signatures are over these bytes."""
+    url: str = ""
+    """As the caller wrote it, for signatures that cover it."""
+    received_at: datetime
+
+
+class Unsigned(Exception):
+    """A call whose signature is missing, wrong or too old: whoever sent it is nobody we know."""
+
+
+class Receiver(Protocol):
+    """Makes messages out of the signed calls of one source."""
+
+    def check(self, call: Call) -> None:
+        """Raise `Unsigned`, with what was expected, unless this source signed it. Asked before anything is read."""
+        ...
+
+    def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
+        """What it tells, as messages of a tracking client; none for a call that tells nothing (a ping).
+
+        Raises `Rejected` where the body as a whole cannot be used: it is kept with that reason.
+        """
+        ...

@@ -1,0 +1,106 @@
+"""Signed calls of other systems: `POST /webhooks/SOURCE`.
+
+The signature is checked over the raw bytes before anything is read; one that is missing or wrong is 401. What the call
+tells is on disk before it is answered 200, and the work is done later. A body that cannot be used is kept with the
+reason and answered 200 all the same: sending it again would not help, and most senders give up a subscription after a
+few failures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from wayline.errors import Rejected, StoreUnavailable
+from wayline.runtime.collecting import Delivered
+from wayline.serving.intake import Intake, QueueFull, Room
+from wayline.sources import Call, Receiver, Unsigned
+
+__all__ = ["CALL_BYTES_MAX", "webhooks"]
+
+CALL_BYTES_MAX: Final = 8 << 20
+"""Bytes of one call: an order with hundreds of lines has a few hundred thousand."""
+
+
+def webhooks(
+    receivers: Mapping[str, Receiver],
+    intake: Intake,
+    *,
+    public_url: str = "",
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[Route]:
+    """The route of signed calls. `public_url` is how callers write our address, for signatures that cover it."""
+
+    async def receive(request: Request) -> Response:
+        source = request.path_params["source"]
+        receiver = receivers.get(source)
+        if receiver is None:
+            return _answer(404, "unknown_source", "no source of this name takes signed calls; compare [sources]")
+        with Room(intake) as room:
+            try:
+                body = await _body(request, room)
+            except QueueFull:
+                return _answer(429, "busy", "too much waits to be written; send it again later", retry_after=1)
+            except ClientDisconnect:
+                return Response(status_code=400)
+            if body is None:
+                return _answer(413, "too_large", f"more than {CALL_BYTES_MAX} bytes")
+            call = _call(request, body, public_url, clock())
+            try:
+                receiver.check(call)
+            except Unsigned as error:
+                intake.counts["refused: unsigned"] += 1
+                return _answer(401, "unsigned", str(error))
+            return await _store(intake, _delivered(source, receiver, call), room.bytes)
+
+    return [Route("/webhooks/{source}", receive, methods=["POST"])]
+
+
+async def _body(request: Request, room: Room) -> bytes | None:
+    """The body as it came; None if it is too large."""
+    body = bytearray()
+    async for part in request.stream():
+        if len(body) + len(part) > CALL_BYTES_MAX:
+            return None
+        room.take(len(part))
+        body += part
+    return bytes(body)
+
+
+def _call(request: Request, body: bytes, public_url: str, now: datetime) -> Call:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    url = public_url.rstrip("/") + path if public_url else str(request.url)
+    return Call(headers=headers, body=body, url=url, received_at=now)
+
+
+def _delivered(source: str, receiver: Receiver, call: Call) -> Delivered:
+    try:
+        messages: Sequence[Any] = receiver.messages(call)
+    except Rejected as error:
+        return Delivered((), source, call.received_at, unreadable=((call.body, error),))
+    return Delivered(messages, source, call.received_at)
+
+
+async def _store(intake: Intake, delivered: Delivered, size: int) -> Response:
+    if not (delivered.items or delivered.unreadable):
+        return _answer(200)
+    try:
+        await intake.store(delivered, size)
+    except StoreUnavailable as error:
+        return _answer(503, "store_unavailable", f"nothing was kept: {error}", retry_after=5)
+    except Exception as error:  # noqa: BLE001 - the intake has logged it with its trace; the caller is to come again
+        return _answer(500, "defect", f"nothing was kept, by a defect of Wayline's: {type(error).__name__}")
+    return _answer(200)
+
+
+def _answer(status: int, code: str = "", message: str = "", *, retry_after: int = 0) -> Response:
+    told: dict[str, Any] = {"code": code, "message": message} if code else {"success": True}
+    headers = {"Retry-After": str(retry_after)} if retry_after else {}
+    return Response(msgspec.json.encode(told), status, headers, media_type="application/json")
