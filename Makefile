@@ -62,3 +62,7 @@ clean: ## remove what make and the tools wrote; data folders stay
 .PHONY: kills
 kills: install ## 200 kills of a running engine at random instants, and what they left
 	WAYLINE_KILLS=200 $(BIN)/python -m pytest -s tests/simulation/test_kills.py
+
+.PHONY: soak
+soak: install ## ten minutes of a steady load on a served shop, and its memory meanwhile
+	$(BIN)/python benchmarks/ingest.py --seconds 0 --lag-seconds 0 --minutes 10
