@@ -20,7 +20,9 @@ from msgspec import Struct
 
 from wayline.domain import Event, Identifier
 from wayline.errors import Rejected, did_you_mean
+from wayline.observation.dialects import alias_of
 from wayline.observation.money import EXPONENTS
+from wayline.observation.proofs import CLICKED, Shown
 from wayline.observation.properties import GONE, Reading, read_context, read_instant, read_properties, read_traits
 from wayline.observation.vocabulary import (
     ALIASES,
@@ -90,23 +92,35 @@ def parse(
     trusted: bool = True,
     fires: bool = True,
     place: int = 0,
+    prove: Callable[[Mapping[str, Any]], Shown | None] | None = None,
 ) -> Parsed:
     """Read one message; raises `Rejected` with the field and the way out.
 
-    `sent_at` is the batch's, `currency` what amounts without one are in, `trusted` says that the key was secret or the
-    identity signed, `fires` is False for imported history, `place` is the message's place in its request.
+    `sent_at` is the batch's, `currency` what amounts without one are in, `trusted` says that the key was secret,
+    `fires` is False for imported history, `place` is the message's place in its request, `prove` tells what a message
+    shows beyond its key.
     """
     if not isinstance(raw, Mapping):
         raise Rejected("not_an_object", "", f"expected a message (a JSON object), got {type(raw).__name__}")
+    if raw.get("type") == "merge":
+        raw = alias_of(raw)
+    shown = None if prove is None else prove(raw)
+    if shown is not None:
+        raw = shown.message
     kind = _kind(raw)
     context = _object(raw, "context")
     given = _object(raw, "properties")
     reading = Reading(keyed, _currency_of(given, currency))
-    if not trusted:
-        reading.notes.append(UNVERIFIED)
     traits = _traits_of(raw, context, kind)
     identifiers = _identifiers(raw, context, traits, reading)
-    name = _name(raw, kind, reading, trusted=trusted)
+    is_believed = trusted
+    if shown is not None:
+        doubts = shown.doubts(identifiers, lambda kind, value: keyed(kind, normalised(kind, value)))
+        is_believed = trusted or not doubts
+        reading.notes += filter(None, doubts)
+    if not is_believed:
+        reading.notes.append(UNVERIFIED)
+    name = _name(raw, kind, reading, trusted=trusted, is_believed=is_believed)
     if not identifiers and name not in PERSONLESS:
         blocked = "; ".join(reading.notes)
         reason = "expected a userId or an anonymousId" + (f" ({blocked})" if blocked else "")
@@ -117,6 +131,8 @@ def parse(
         _state_revenue(name, properties, reading)
     event_id = _event_id(raw, source, received_at, place, reading)
     event_id, properties, kept = _assured(event_id, name, properties, kept, reading)
+    if shown is not None and shown.customer_id and identifiers:
+        identifiers = (*identifiers, Identifier(CLICKED, shown.customer_id))
     event = Event(
         event_id=event_id,
         source=source,
@@ -130,7 +146,7 @@ def parse(
         notes=tuple(reading.notes),
         fires=fires,
     )
-    if not trusted and reading.personal and not _device(identifiers):
+    if not is_believed and reading.personal and not _device(identifiers):
         event = msgspec.structs.replace(event, notes=(*event.notes, "unverified: personal values are kept nowhere"))
     subject = f"{identifiers[0].kind}:{identifiers[0].value}" if identifiers else ""
     return Parsed(event, subject, reading.personal)
@@ -147,6 +163,7 @@ def parse_batch(
     trusted: bool = True,
     fires: bool = True,
     context: Mapping[str, Any] | None = None,
+    prove: Callable[[Mapping[str, Any]], Shown | None] | None = None,
 ) -> list[Parsed | Rejected]:
     """Read each message by itself: a verdict for each, in order, and no bad one touches its neighbours.
 
@@ -160,7 +177,7 @@ def parse_batch(
         try:
             parsed = parse(
                 item, source=source, received_at=received_at, keyed=keyed, sent_at=sent_at, currency=currency,
-                trusted=trusted, fires=fires, place=place,
+                trusted=trusted, fires=fires, place=place, prove=prove,
             )  # fmt: skip
         except Rejected as verdict:
             verdicts.append(verdict)
@@ -201,7 +218,7 @@ def _currency_of(properties: Mapping[str, Any], default: str) -> str:
     return code if code in EXPONENTS else default  # its reader says what is wrong with it
 
 
-def _name(raw: Mapping[str, Any], kind: str, reading: Reading, *, trusted: bool) -> str:
+def _name(raw: Mapping[str, Any], kind: str, reading: Reading, *, trusted: bool, is_believed: bool) -> str:
     if kind != "track":
         return KINDS[kind]
     name = raw.get("event")
@@ -211,7 +228,7 @@ def _name(raw: Mapping[str, Any], kind: str, reading: Reading, *, trusted: bool)
         reading.notes.append(f"alias: {name}")
         name = ALIASES[name]
     if name in VOCABULARY:
-        return name if trusted else _public_name(name)
+        return name if trusted else _public_name(name, is_believed=is_believed)
     if len(name) > LIMITS["name_characters_max"]:
         raise Rejected(
             "too_long", "event", f"a name of {len(name)} characters, at most {LIMITS['name_characters_max']}"
@@ -221,11 +238,11 @@ def _name(raw: Mapping[str, Any], kind: str, reading: Reading, *, trusted: bool)
     return name.strip()
 
 
-def _public_name(name: str) -> str:
+def _public_name(name: str, *, is_believed: bool) -> str:
     if name in SECRET_ONLY:
         raise Rejected("needs_secret_key", "event", f"a public key may not tell {name!r}; send it from a server")
     # A grant is proof we may have to show: what anyone's browser can say is kept as a claim, and has no effect.
-    return "Consent Claimed" if name == "Consent Granted" else name
+    return "Consent Claimed" if name == "Consent Granted" and not is_believed else name
 
 
 def _event_id(raw: Mapping[str, Any], source: str, received_at: datetime, place: int, reading: Reading) -> str:
@@ -275,6 +292,7 @@ def _occurred_at(raw: Mapping[str, Any], received_at: datetime, sent_at: datetim
 
 # ------------------------------------------------------------------ who
 
+_OURS: Final = frozenset({CLICKED, "customer_id"})  # kinds that only we may give
 _AS_WRITTEN: Final = frozenset({"user_id", "anonymous_id"})
 _STRONGEST: Final = {"user_id": 0, "email": 1, "phone": 2}
 _BLOCKED: Final = frozenset(
@@ -360,7 +378,7 @@ def _external(entries: Any) -> list[tuple[str, str, Any]]:
         if type(kind) is not str or not kind.isascii() or not kind.replace("_", "a").isalnum() or len(kind) > 64:
             raise Rejected("wrong_type", field, "expected {id, type}, with a type such as ga_client_id")
         if entry.get("collection", "users") == "users":
-            handles.append((kind, field, entry.get("id")))
+            handles.append((f"external_{kind}" if kind in _OURS else kind, field, entry.get("id")))
     return handles
 
 

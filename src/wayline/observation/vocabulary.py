@@ -128,6 +128,7 @@ REJECTIONS: Final = MappingProxyType(
 NOTES: Final = MappingProxyType(
     {
         "alias: ...": "the name the sender used",
+        "identity token: ...": "why a signed identity did not count",
         "event_id assigned": "there was no messageId; a retry of a dated message gets the same one again",
         "... blocked: ...": "an identifier that names nobody (`0`, `-1`, `null`, `undefined`) was left out",
         "... is no email": "an identifier of the wrong form was left out; it is in the vault",
@@ -301,8 +302,8 @@ CONTEXT_TEXTS: Final = frozenset({"locale", "timezone", "channel", "sessionId"})
 """Texts kept of an event's context."""
 
 CONTEXT_DROPPED: Final = frozenset(
-    {"active", "externalIds", "groupId", "integrations", "library", "network", "screen", "traits", "userAgentData",
-     "userId", "anonymousId"}
+    {"active", "externalIds", "groupId", "identityToken", "integrations", "library", "network", "screen", "traits",
+     "userAgentData", "userId", "anonymousId"}
 )  # fmt: skip
 """Keys of an event's context that are kept nowhere: nothing reads them, or they are read as identifiers."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from msgspec import Struct
 from wayline.domain import Event
 from wayline.errors import Rejected
 from wayline.observation.events import parse_batch
+from wayline.observation.proofs import Shown
 from wayline.store import Appended, Log, Rejection, Vault
 
 __all__ = ["Collected", "Collector", "Delivered"]
@@ -30,6 +31,8 @@ class Delivered(Struct, frozen=True):
     """What the request says of all its messages; a message's own context wins, key by key."""
     unreadable: Sequence[tuple[bytes, Rejected]] = ()
     """What could not even be cut into messages, each with the reason: kept as it came."""
+    prove: Callable[[Mapping[str, Any]], Shown | None] | None = None
+    """What a message shows beyond its key."""
 
 
 class Collected(Struct, frozen=True):
@@ -82,6 +85,7 @@ class Collector:
             trusted=request.trusted,
             fires=request.fires,
             context=request.context,
+            prove=request.prove,
         )
         for place, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
             if isinstance(verdict, Rejected):

@@ -284,7 +284,7 @@ BAD_MESSAGES: dict[str, tuple[Any, str]] = {
     "no message": (7, "not_an_object"),
     "null": (None, "not_an_object"),
     "no type": ({"event": "Product Viewed", "userId": "customer-of-ours-01"}, "unknown_type"),
-    "another type": ({"type": "merge", "userId": "customer-of-ours-01"}, "unknown_type"),
+    "another type": ({"type": "purchase", "userId": "customer-of-ours-01"}, "unknown_type"),
     "no name": ({"type": "track", "userId": "customer-of-ours-01"}, "no_name"),
     "properties that are none": (viewed(9, properties=[1]), "wrong_type"),
     "a price in words": (viewed(9, properties={"price": "cheap"}), "bad_amount"),
