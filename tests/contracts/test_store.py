@@ -211,6 +211,58 @@ def test_rejections_are_kept_newest_first(log: Log) -> None:
     assert log.counts()["rejected"] == 3
 
 
+def rejection(number: int, **said: Any) -> Rejection:
+    told: dict[str, Any] = {
+        "source": "web", "event_id": f"r{number}", "name": "Order Completed", "code": "type", "field": "total",
+        "reason": "expected a number", "received_at": NOON, "body": b"{}",
+    }  # fmt: skip
+    return Rejection(**{**told, **said})
+
+
+def test_rejections_have_numbers_to_be_offered_again_by(log: Log) -> None:
+    made = [rejection(n, trusted=n == 1, sent_at=NOON) for n in range(4)]
+    log.append([], made)
+    newest = log.rejected(0, 2)
+    assert [one for _, one in newest] == made[:1:-1]
+    older = log.rejected(newest[-1][0], 10)
+    assert [one for _, one in older] == made[1::-1]
+    gone = [older[0][0], 10_000]
+    assert log.let_go(gone) == 1
+    assert log.let_go(gone) == 0
+    assert [one for _, one in log.rejected(0, 10)] == [made[3], made[2], made[0]]
+    assert log.counts()["rejected"] == 4
+
+
+def test_how_much_came_is_counted_by_hour_source_and_name(log: Log) -> None:
+    hour = NOON.replace(microsecond=0)
+    late = event(2, received_at=NOON + timedelta(hours=2))
+    noted = event(3, source="till", notes=("unverified", "contract: it lacks order_id"))
+    log.append([event(1), late, noted, event(1), event(1, properties={"sku": "other"})], [rejection(1)])
+    log.append([event(4, fires=False), event(1)])
+    volumes = log.volumes(NOON - timedelta(hours=1))
+    assert [(each.hour, each.source, each.name, each.stored) for each in volumes] == [
+        (hour, "till", "Product Viewed", 1),
+        (hour, "web", "Order Completed", 0),
+        (hour, "web", "Product Viewed", 2),
+        (hour + timedelta(hours=2), "web", "Product Viewed", 1),
+    ]
+    till, refused, web, after = volumes
+    assert (till.unverified, till.broken) == (1, 1)
+    assert refused.rejected == 1
+    assert (web.duplicates, web.conflicts, web.imported, web.late) == (2, 1, 1, 0)
+    assert after.late == 1
+    assert sum(v.stored + v.duplicates + v.conflicts + v.rejected for v in volumes) == sum(log.counts().values()) == 8
+    assert log.volumes(NOON + timedelta(hours=1)) == [after]
+
+
+def test_names_a_sender_makes_up_are_counted_together_once_they_are_many(log: Log) -> None:
+    log.append([event(n, name=f"Made Up {n}", received_at=NOON) for n in range(150)])
+    log.append([event(1000 + n, name=f"Made Up {n + 100}", received_at=NOON) for n in range(150)])
+    names = {each.name: each.stored for each in log.volumes(NOON)}
+    assert len(names) == 201
+    assert sum(names.values()) == 300
+
+
 def test_events_by_name_and_about_a_person(log: Log) -> None:
     cat = Identifier("email", "a" * 32)
     log.append([event(n, name="Order Completed" if n % 3 == 0 else "Product Viewed") for n in range(1, 10)])

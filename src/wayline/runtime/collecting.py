@@ -90,7 +90,7 @@ class Collector:
         for place, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
             if isinstance(verdict, Rejected):
                 refused.append((place, verdict))
-                rejected.append(_rejection(item, verdict, request.source, request.received_at))
+                rejected.append(_rejection(item, verdict, request))
                 continue
             events.append(verdict.event)
             for subject, values in verdict.sealed.items() if verdict.personal else ():
@@ -98,18 +98,29 @@ class Collector:
         return tuple(refused)
 
 
-def _rejection(item: Any, why: Rejected, source: str, received_at: datetime) -> Rejection:
+def _rejection(item: Any, why: Rejected, request: Delivered) -> Rejection:
     told: Mapping[str, Any] = item if isinstance(item, Mapping) else {}
     return Rejection(
-        source=source,
+        source=request.source,
         event_id=_text(told.get("messageId")),
         name=_text(told.get("event") or told.get("type")),
         code=why.code,
         field=why.field,
         reason=why.reason,
-        received_at=received_at,
-        body=_whole(item),
+        received_at=request.received_at,
+        body=_whole(_with_context(item, request.context)),
+        trusted=request.trusted,
+        fires=request.fires,
+        sent_at=request.sent_at,
     )
+
+
+def _with_context(item: Any, context: Mapping[str, Any] | None) -> Any:
+    """The message by itself: what its batch said of it is needed to offer it again."""
+    if not context or not isinstance(item, Mapping):
+        return item
+    own = item.get("context")
+    return {**item, "context": {**context, **own} if isinstance(own, Mapping) else own or context}
 
 
 def _unreadable(body: bytes, why: Rejected, request: Delivered) -> Rejection:
@@ -122,6 +133,8 @@ def _unreadable(body: bytes, why: Rejected, request: Delivered) -> Rejection:
         reason=why.reason,
         received_at=request.received_at,
         body=body,
+        trusted=request.trusted,
+        fires=request.fires,
     )
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "SetAside",
     "State",
     "Vault",
+    "Volume",
 ]
 
 DeliveryState = Literal["pending", "attempting", "sent", "withheld", "unknown", "refused", "dead"]
@@ -71,6 +72,31 @@ class Rejection(Struct, frozen=True, kw_only=True):
     reason: str
     received_at: datetime
     body: bytes
+    trusted: bool = False
+    """Whether its key was secret: offered again, it must not say more than it could."""
+    fires: bool = True
+    sent_at: datetime | None = None
+    """The batch's, by which its times are corrected."""
+
+
+class Volume(Struct, frozen=True):
+    """What came of one name from one source in one hour, by the clock of the log."""
+
+    hour: datetime
+    source: str
+    name: str
+    stored: int
+    duplicates: int
+    conflicts: int
+    rejected: int
+    late: int
+    """Of those stored: more than an hour between happening and arriving."""
+    imported: int
+    """Of those stored: history, which starts nothing and is never late."""
+    unverified: int
+    """Of those stored: by a public key."""
+    broken: int
+    """Of those stored: against what was agreed of the signal."""
 
 
 class SetAside(Struct, frozen=True):
@@ -176,6 +202,18 @@ class Log(Protocol):
 
     def rejections(self, count_max: int = 1000) -> list[Rejection]:
         """The newest rejected events with their reasons, newest first."""
+        ...
+
+    def rejected(self, before: int, count_max: int) -> list[tuple[int, Rejection]]:
+        """Rejected events numbered below `before` (0: all) with their numbers, newest first."""
+        ...
+
+    def let_go(self, numbers: Sequence[int]) -> int:
+        """Keep these rejected events no longer: they were offered again. They stay counted; how many there were."""
+        ...
+
+    def volumes(self, since: datetime) -> list[Volume]:
+        """How much came from whom, by the hour, from that hour on; oldest first."""
         ...
 
     def conflicts(self, count_max: int = 1000) -> list[Event]:

@@ -30,11 +30,12 @@ from wayline.domain import (
     Standing,
 )
 from wayline.errors import Broken
-from wayline.store import Appended, Batch, Change, Delivery, DeliveryState, Rejection, SetAside
+from wayline.store import Appended, Batch, Change, Delivery, DeliveryState, Rejection, SetAside, Volume
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
 from wayline.store.lineage import check_merges, root_of
 from wayline.store.outbox import SETTLED, TRANSITIONS, check_move, is_born
 from wayline.store.seal import pseudonym
+from wayline.store.volumes import Counting
 
 __all__ = ["MemoryLog", "MemoryState", "MemoryVault"]
 
@@ -46,7 +47,9 @@ class MemoryLog:
         self._events: list[Event] = []
         self._places: dict[tuple[str, str], int] = {}
         self._conflicts: dict[int, list[Event]] = {}
-        self._rejections: list[Rejection] = []
+        self._rejections: dict[int, Rejection] = {}
+        self._numbers = 0
+        self._counting = Counting()
         self._counts = {"stored": 0, "duplicate": 0, "conflict": 0, "rejected": 0}
         self._lock = RLock()
 
@@ -54,8 +57,16 @@ class MemoryLog:
         with self._lock:
             before = dict(self._counts)
             for event in events:
-                self._counts[self._keep(event)] += 1
-            self._rejections.extend(rejections)
+                verdict = self._keep(event)
+                self._counts[verdict] += 1
+                if verdict == "stored":
+                    self._counting.stored(event)
+                else:
+                    self._counting.again(event, is_conflict=verdict == "conflict")
+            for rejection in rejections:
+                self._numbers += 1
+                self._rejections[self._numbers] = rejection
+                self._counting.rejected(rejection)
             self._counts["rejected"] += len(rejections)
             stored, duplicates, conflicts = (
                 self._counts[name] - before[name] for name in ("stored", "duplicate", "conflict")
@@ -99,7 +110,20 @@ class MemoryLog:
         return len(self._events)
 
     def rejections(self, count_max: int = 1000) -> list[Rejection]:
-        return self._rejections[: -count_max - 1 : -1] if count_max > 0 else []
+        return [rejection for _, rejection in self.rejected(0, count_max)]
+
+    def rejected(self, before: int, count_max: int) -> list[tuple[int, Rejection]]:
+        with self._lock:
+            newest = [(number, self._rejections[number]) for number in reversed(self._rejections)]
+        return [one for one in newest if not before or one[0] < before][: max(count_max, 0)]
+
+    def let_go(self, numbers: Sequence[int]) -> int:
+        with self._lock:
+            return sum(self._rejections.pop(number, None) is not None for number in set(numbers))
+
+    def volumes(self, since: datetime) -> list[Volume]:
+        with self._lock:
+            return self._counting.volumes(since)
 
     def conflicts(self, count_max: int = 1000) -> list[Event]:
         with self._lock:

@@ -19,11 +19,12 @@ from msgspec import Struct, json, msgpack
 from msgspec.structs import replace
 
 from wayline.domain import Event, Identifier
-from wayline.store import Appended, Rejection
+from wayline.store import Appended, Rejection, Volume
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content, key_hash
 from wayline.store.durable import Durable, all_rows, first_value
 from wayline.store.seal import Seal
 from wayline.store.seen import CHAPTER_KEYS, SEEN_SCHEMA, Seen
+from wayline.store.volumes import VOLUMES_SCHEMA, Counting, kept_volumes, own_names
 
 __all__ = ["REJECTIONS_MAX", "SqliteLog"]
 
@@ -43,7 +44,7 @@ CREATE TABLE totals (
 INSERT INTO totals VALUES (0, 0, 0, 0);
 {SEEN_SCHEMA}
 """
-_MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
+_MIGRATIONS = (_SCHEMA_1, VOLUMES_SCHEMA)  # only ever appended to
 
 _encode = msgpack.Encoder().encode
 _event = msgpack.Decoder(Event).decode
@@ -64,6 +65,7 @@ _known = msgpack.Decoder(_Known).decode
 class _Written(Struct):
     """What one append wrote, to be remembered once it is committed."""
 
+    counting: Counting
     rows: list[tuple[int, str, bytes]] = []
     fresh: list[Event] = []
     hashes: list[int] = []
@@ -84,6 +86,7 @@ class SqliteLog:
         with self._file.reading() as connection:
             self._head = _head(connection)
             self._seen = Seen(connection, chapter_keys)
+            self._own_names = own_names(connection)
 
     # ------------------------------------------------------------------ writing
 
@@ -95,6 +98,7 @@ class SqliteLog:
             self._seen.add(self._head + 1, written.hashes)
             self._head += len(written.rows)
             self._seen.sealed(written.filters)
+            self._own_names = written.counting.own
             return Appended(
                 stored=len(written.rows),
                 duplicates=written.duplicates,
@@ -113,7 +117,7 @@ class SqliteLog:
         head = _head(connection)
         if head != self._head:  # a collector in another process has written since
             self._head, self._seen = head, Seen(connection, self._chapter_keys)
-        written = _Written()
+        written = _Written(Counting(self._own_names))
         self._sort(connection, zip(events, hashes, strict=True), self._seen.find(connection, hashes), written)
         if written.rows:
             connection.executemany("INSERT INTO events VALUES (?, ?, ?)", written.rows)
@@ -126,6 +130,11 @@ class SqliteLog:
             connection.execute(
                 "DELETE FROM rejections WHERE number <= (SELECT max(number) FROM rejections) - ?", (REJECTIONS_MAX,)
             )
+            for one in rejected:
+                written.counting.rejected(one)
+        for event in written.fresh:
+            written.counting.stored(event)
+        written.counting.write(connection)
         connection.execute(
             "UPDATE totals SET stored = stored + ?, duplicate = duplicate + ?, conflict = conflict + ?,"
             " rejected = rejected + ?",
@@ -176,8 +185,10 @@ class SqliteLog:
         rows = all_rows(connection, "SELECT body FROM conflicts WHERE position = ?", (holder.position,))
         if any(is_same_content(one, event) for one in (holder, *(_event(body) for (body,) in rows))):
             written.duplicates += 1
+            written.counting.again(event, is_conflict=False)
             return
         written.conflicts += 1
+        written.counting.again(event, is_conflict=True)
         if len(rows) < CONFLICTS_MAX:
             body = _encode(replace(event, position=holder.position))
             connection.execute("INSERT INTO conflicts (position, body) VALUES (?, ?)", (holder.position, body))
@@ -238,6 +249,26 @@ class SqliteLog:
         with self._file.reading() as connection:
             rows = all_rows(connection, "SELECT body FROM rejections ORDER BY number DESC LIMIT ?", (count_max,))
         return [_rejection(self._seal.open(body, _ABOUT)) for (body,) in rows]
+
+    def rejected(self, before: int, count_max: int) -> list[tuple[int, Rejection]]:
+        sql = "SELECT number, body FROM rejections WHERE ? = 0 OR number < ? ORDER BY number DESC LIMIT ?"
+        rows = self._rows(sql, before, before, max(count_max, 0))
+        return [(number, _rejection(self._seal.open(body, _ABOUT))) for number, body in rows]
+
+    def let_go(self, numbers: Sequence[int]) -> int:
+        wanted = json.encode(numbers).decode()
+
+        def let_go(connection: apsw.Connection) -> int:
+            before = connection.total_changes()
+            connection.execute("DELETE FROM rejections WHERE number IN (SELECT value FROM json_each(?))", (wanted,))
+            return connection.total_changes() - before
+
+        with self._lock:
+            return self._file.write(let_go)
+
+    def volumes(self, since: datetime) -> list[Volume]:
+        with self._file.reading() as connection:
+            return kept_volumes(connection, since)
 
     def conflicts(self, count_max: int = 1000) -> list[Event]:
         return self._events("SELECT body FROM conflicts ORDER BY position, number LIMIT ?", count_max)
