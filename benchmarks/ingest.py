@@ -67,14 +67,14 @@ def line(luck: random.Random) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def context(luck: random.Random, *, by_server: bool) -> dict[str, Any]:
-    """Of a visit: the page and the browser. A server passes on what the browser told it, with its address."""
+def context(person: int, luck: random.Random, *, by_server: bool) -> dict[str, Any]:
+    """The page and the browser, which stays one person's. A server passes on what the browser told it, and whence."""
     number = luck.randrange(3000)
     page = {"path": f"/p/{number}", "referrer": "https://shop.example/", "search": "", "title": f"Page {number}",
             "url": f"https://shop.example/p/{number}"}  # fmt: skip
-    told = {"userAgent": luck.choice(AGENTS), "locale": "de-DE", "timezone": "Europe/Berlin", "page": page}
+    told = {"userAgent": AGENTS[person % len(AGENTS)], "locale": "de-DE", "timezone": "Europe/Berlin", "page": page}
     if by_server:
-        told["ip"] = f"203.0.113.{luck.randrange(256)}"
+        told["ip"] = f"203.0.113.{person % 256}"
         return told | {"library": {"name": "@segment/analytics-node", "version": "2.1.3"}}
     return told | {"library": {"name": "analytics.js", "version": "npm:next-1.84.1"}}
 
@@ -101,7 +101,7 @@ def message(place: int, luck: random.Random, *, by_server: bool) -> dict[str, An
     told: dict[str, Any] = {
         "type": kind if kind in ("page", "identify") else "track",
         "messageId": f"{'node' if by_server else 'ajs'}-next-1732528800000-{RUN.decode()}-{place:08d}-4b33",
-        "timestamp": "2026-11-27T11:59:58.358Z", "context": context(luck, by_server=by_server), "integrations": {},
+        "timestamp": "2026-11-27T11:59:58.358Z", "context": context(person, luck, by_server=by_server), "integrations": {},
         "anonymousId": f"6f1de2a4-52d1-4b33-{who}",
     }  # fmt: skip
     if person % 2 == 0 or kind == "identify" or (by_server and kind == "Order Completed"):

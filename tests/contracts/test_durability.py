@@ -356,6 +356,27 @@ def test_no_personal_value_lies_open_on_disk_and_none_is_left_when_forgotten(tmp
         assert len(store.vault.get([f"email:{n}" for n in range(50)])) == 49
 
 
+def test_what_another_process_forgot_is_stored_again_when_it_is_told_again(tmp_path: Path) -> None:
+    told = {"email:1": {"email": "ann@example.org", "age": 41}, "email:2": {"email": "bob@example.org"}}
+    with open_store(tmp_path) as store, open_collecting(tmp_path) as (_, collecting):
+        collecting.put(told)
+        collecting.put(told)  # known by heart now
+        assert store.vault.forget(["email:1"]) == 1
+        collecting.put(told)
+        assert store.vault.get([*told]) == told
+        collecting.forget(["email:1"])
+        collecting.put(told)
+        assert store.vault.get([*told]) == told
+
+
+def test_a_value_that_returns_is_told_from_the_one_between(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for value in ("Ann", "Anna", "Ann", ["Ann"], None, 1, True, 1.0):
+            store.vault.put({"email:1": {"name": value, "city": "Kiel"}})
+            found = store.vault.get(["email:1"])["email:1"]
+            assert found == {"name": value, "city": "Kiel"} and type(found["name"]) is type(value)
+
+
 def _row(folder: Path, subject: str) -> tuple[bytes, bytes]:
     connection = apsw.Connection(str(folder / "vault.sqlite"))
     row = connection.execute("SELECT subject_key, personal FROM subjects WHERE subject = ?", (subject,)).fetchone()
