@@ -269,7 +269,8 @@ def _event_id(raw: Mapping[str, Any], source: str, received_at: datetime, place:
 
 
 def _occurred_at(raw: Mapping[str, Any], received_at: datetime, sent_at: datetime | None, reading: Reading) -> datetime:
-    field = "originalTimestamp" if raw.get("originalTimestamp") else "timestamp"
+    # A client that sends both means the first by what the shop said, and the second by when it was handed the message.
+    field = "timestamp" if raw.get("timestamp") else "originalTimestamp"
     told = raw.get(field)
     if not told:
         reading.notes.append("occurred_at is received_at")

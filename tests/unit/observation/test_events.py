@@ -148,9 +148,10 @@ def test_the_message_s_own_sent_at_wins_over_the_batch_s() -> None:
     assert own.occurred_at == NOW - timedelta(minutes=10)
 
 
-def test_the_original_timestamp_wins() -> None:
-    event = read(timestamp="2024-11-29T07:00:00Z", originalTimestamp="2024-11-29T06:00:00Z").event
-    assert event.occurred_at.hour == 6
+def test_what_the_shop_says_of_the_time_wins_over_when_its_client_was_told() -> None:
+    event = read(timestamp="2024-11-29T05:00:00Z", originalTimestamp="2024-11-29T06:00:00Z").event
+    assert event.occurred_at.hour == 5
+    assert read(originalTimestamp="2024-11-29T06:00:00Z").event.occurred_at.hour == 6
 
 
 def test_an_import_keeps_its_age() -> None:
