@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test bench check replay-real lock clean
+.PHONY: help install run serve test clients bench check replay-real lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -49,6 +49,10 @@ bench: install ## one benchmark per promise; each prints one JSON line last
 	@failed=0; for file in benchmarks/[a-z]*.py; do \
 	  echo "== $$file"; $(BIN)/python "$$file" || failed=1; done; exit $$failed
 
+clients: ## the published Node and browser clients that the tests run, where npm is there
+	@command -v npm >/dev/null || { echo "make: no npm found. On Debian: apt-get install nodejs npm." >&2; exit 1; }
+	npm ci --ignore-scripts --no-audit --no-fund --prefix tests/clients
+
 replay-real: install ## import two public data sets from DATA, and try the example journeys on them
 	@WAYLINE_DATA="$(DATA)" $(BIN)/python benchmarks/replay_real.py
 
@@ -57,7 +61,7 @@ lock: install ## resolve the dependencies anew: hashed, wheels only, naming no i
 	  --only-binary :all: --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
 clean: ## remove what make and the tools wrote; data folders stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) tests/clients/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .PHONY: kills
 kills: install ## 200 kills of a running engine at random instants, and what they left

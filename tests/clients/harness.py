@@ -45,7 +45,7 @@ def missing(client: str) -> str:
 
 
 def started(client: str, senders: Sequence[dict[str, Any]], *, clock: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """The client at work: for each sender {host, key, calls} one of it, all at once. `clock` goes before the command."""
+    """The client at work: for each sender {host, key, calls} one of it, all at once; `clock` goes before it."""
     if why := missing(client):
         pytest.skip(why)
     command = [sys.executable, HERE / "send.py"] if client.endswith("python") else ["node", HERE / "send.cjs"]

@@ -56,10 +56,10 @@ class Answered(Struct, frozen=True):
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answered]:
-    names = [f"{client}-{case}" for client in CLIENTS for case in CASES]
-    acts = {f"key-{name}": CASES[case] for name in names for case in [name.split("-", 2)[2]]}
+    acts = {f"key-{client}-{case}": CASES[case] for client in CLIENTS for case in CASES}
+    sources = [f"{client}-{case}" for client in CLIENTS for case in CASES if case != "401"]
     with (
-        shop(tmp_path_factory.mktemp("shop") / "shop", [name for name in names if not name.endswith("-401")]) as running,
+        shop(tmp_path_factory.mktemp("shop") / "shop", sources) as running,
         proxied(running.url, acts) as proxy,
     ):
         working = [started(client, senders(client, proxy.url)) for client in CLIENTS if not missing(client)]

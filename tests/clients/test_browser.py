@@ -36,7 +36,7 @@ ANSWERS: dict[str, tuple[list[Act], int, bool]] = {
     "500-once": ([Say(500), PASS], 2, True),
     "503-once": ([Say(503), PASS], 2, True),
 }
-WHOSE = ["plain", "batching", "clock", "preflight", *(f"{way}-{case}" for case in ANSWERS for way in ("single", "batch"))]
+WHOSE = ["plain", "batching", "clock", "preflight", *(f"{w}-{case}" for case in ANSWERS for w in ("single", "batch"))]
 
 
 class Pages(BaseHTTPRequestHandler):

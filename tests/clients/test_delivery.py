@@ -1,4 +1,4 @@
-"""What each published client says arrives once, with the right time, person and content, in the form it likes to send."""
+"""What each published client says arrives once: the right time, person and content, in the form it likes to send."""
 
 from __future__ import annotations
 

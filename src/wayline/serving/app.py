@@ -109,7 +109,7 @@ def compose(
     running = Running(keeper, clock=clock)
     intake = Intake(Collector(store.log, store.vault, currency=playbook.currency), on_stored=running.told)
     routes: list[BaseRoute] = [
-        *tracking(Keys(playbook.settings.get("sources", {})), intake, clock=clock),
+        *tracking(Keys(playbook.settings.get("sources", {})), intake, public_url=_public_url(playbook), clock=clock),
         *webhooks(receivers or {}, intake, public_url=_public_url(playbook), clock=clock),
         *unsubscribing(store, playbook, keeper.customer, on_stored=running.told, clock=clock),
         Route("/health", _health(store, running, intake)),

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -123,14 +123,16 @@ def _key_of_header(header: str) -> str:
 # ------------------------------------------------------------------ the routes
 
 
-def tracking(keys: Keys, intake: Intake, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> list[Route]:
-    """The routes of the tracking API."""
+def tracking(
+    keys: Keys, intake: Intake, *, public_url: str = "", clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> list[Route]:
+    """The routes of the tracking API. `public_url` is how browsers outside write our address."""
     singles = (_Endpoint(f"/v1/{name}", kind, keys, intake, clock) for name, kind in _KINDS.items())
     batches = (_Endpoint(path, "", keys, intake, clock) for path in _BATCHES)
     return [
         *(Route(each.path, each) for each in (*batches, *singles)),
         *(Route(path, _Metrics()) for path in _METRICS),
-        Route("/v1/projects/{write_key}/settings", _Settings(keys)),
+        Route("/v1/projects/{write_key}/settings", _Settings(keys, public_url)),
     ]
 
 
@@ -234,8 +236,9 @@ class _Endpoint:
 class _Settings:
     """What the browser's client asks for before it starts: where to send, and nothing else."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, public_url: str) -> None:
         self._keys = keys
+        self._public = urlsplit(public_url)
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Answer one request."""
@@ -249,7 +252,10 @@ class _Settings:
             return
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
-        told_here = {"apiKey": key, "apiHost": f"{host}/v1", "protocol": scope.get("scheme", "http")}
+        # Behind a proxy that speaks TLS we are asked without it, and a page over TLS may send nowhere else.
+        is_public = host.lower() == self._public.netloc.lower() != ""
+        protocol = self._public.scheme if is_public else scope.get("scheme", "http")
+        told_here = {"apiKey": key, "apiHost": f"{host}/v1", "protocol": protocol}
         told = {"integrations": {"Segment.io": told_here}, "plan": {"track": {}}}
         await _send(send, 200, msgspec.json.encode(told), (_JSON, *_CORS))
 

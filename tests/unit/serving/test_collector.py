@@ -38,7 +38,13 @@ class Api:
     """The tracking API over a store in memory, asked without a socket."""
 
     def __init__(
-        self, *, log: Log | None = None, collector: Collector | None = None, sources: Any = SOURCES, **limits: int
+        self,
+        *,
+        log: Log | None = None,
+        collector: Collector | None = None,
+        sources: Any = SOURCES,
+        public_url: str = "",
+        **limits: int,
     ) -> None:
         self.store = open_store()
         self.log = log or self.store.log
@@ -46,7 +52,8 @@ class Api:
         self.intake = Intake(
             collector or Collector(self.log, self.store.vault, currency="EUR"), on_stored=self._told, **limits
         )
-        self.app = Starlette(routes=list(tracking(Keys(sources), self.intake, clock=lambda: NOON)))
+        routes = tracking(Keys(sources), self.intake, public_url=public_url, clock=lambda: NOON)
+        self.app = Starlette(routes=list(routes))
 
     def _told(self) -> None:
         self.told += 1
@@ -248,6 +255,14 @@ def test_the_browser_client_is_told_where_to_send() -> None:
     for key in ("web-key-0002", SECRET):
         assert api.ask("GET", f"/v1/projects/{key}/settings").status_code == 404
     assert api.ask("POST", "/v1/m", content=b"anything").content == SUCCESS
+
+
+def test_a_browser_that_asks_by_the_public_name_is_told_its_protocol() -> None:
+    api = Api(public_url="https://Hello.Larkfell.example")
+    for host, protocol in (("hello.larkfell.example", "https"), ("127.0.0.1:8400", "http")):
+        told = api.ask("GET", f"/v1/projects/{PUBLIC}/settings", headers={"Host": host}).json()
+        told_here = told["integrations"]["Segment.io"]
+        assert (told_here["protocol"], told_here["apiHost"]) == (protocol, f"{host}/v1")
 
 
 def test_other_methods_are_refused_in_words() -> None:
