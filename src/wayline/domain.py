@@ -336,7 +336,7 @@ class Question(Struct, frozen=True, gc=False, kw_only=True):
 class Claim(Struct, frozen=True, gc=False, array_like=True):
     """What must be true when the message lands: a name and its subject (`in_stock`, `shown`)."""
 
-    name: Literal["cart_open", "in_stock", "order_open", "price_is", "pickup_ready"]
+    name: Literal["cart_open", "in_stock", "in_stock_at", "order_open", "price_is", "pickup_ready"]
     subject: str = ""
 
 
@@ -557,7 +557,7 @@ class Playbook(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Product(Struct, frozen=True, gc=False, omit_defaults=True):
-    """One sellable variant. Prices in minor units; `available` is None where nobody ever told us."""
+    """One sellable variant. Prices in minor units; `available` is what the web shop can ship, None if never told."""
 
     sku: str
     product_id: str = ""
@@ -570,6 +570,12 @@ class Product(Struct, frozen=True, gc=False, omit_defaults=True):
     price_as_of: datetime | None = None
     url: str = ""
     attributes: Mapping[str, str] = {}
+    was: int | None = None
+    """The price it is crossed out from, as of the price."""
+    described_as_of: datetime | None = None
+    """When a catalogue said what it is; None if only pages and orders ever did."""
+    locations: Mapping[str, tuple[int, datetime]] = {}
+    """Store or warehouse to what is there, and when that was counted."""
 
 
 class Catalog(Protocol):

@@ -23,7 +23,8 @@ class Moment:
     Names: a facet's; `trait.<name>`; `estimate.<question>` (its value) and `confidence.<question>`; `stage`;
     `match_confidence`; `consent.<channel>` (marketing) and `consent.<channel>.<purpose>`; `objection`; `zone`;
     `language`; `now`; and for gates `address.<channel>`, `suppressed.<channel>`, `mailbox.<channel>`, `stock.<sku>`,
-    `price.<sku>`, `popular`, `contacts`, `budget.<name>`. Each is looked up once and remembered; while `reads` is set,
+    `stock_at.<sku>@<store>`, `price.<sku>`,
+    `popular`, `contacts`, `budget.<name>`. Each is looked up once and remembered; while `reads` is set,
     what is asked for is noted there, and that note is what a decision stores as its facts.
     """
 
@@ -121,7 +122,7 @@ class Moment:
                 return self._address(rest)
             case "suppressed" | "mailbox":
                 return self._of_address(head, rest)
-            case "stock" | "price":
+            case "stock" | "stock_at" | "price":
                 return self._of_product(head, rest)
             case "budget":
                 return self.world.allotments.get(rest)
@@ -159,11 +160,14 @@ class Moment:
         return None if address is None or address.suppressed_at is None else address.reason
 
     def _of_product(self, head: str, sku: str) -> Any:
+        sku, _, store = sku.rpartition("@") if head == "stock_at" else (sku, "", "")
         product = self.world.catalog.product(sku)
         if product is None:
             return None
         if head == "stock":
             return (product.available, product.stock_as_of)
+        if head == "stock_at":
+            return product.locations.get(store)
         return (product.price, product.price_as_of)
 
 

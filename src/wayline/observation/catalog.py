@@ -3,13 +3,17 @@
 Stock and price each carry the instant they were true at (`as_of`), and an older one never overwrites a newer, in
 whatever order they arrive. What a page shows counts as of when it showed it; what a public key says may make a product
 known, and never changes one: else anybody could start a price drop.
+
+A store's count is the store's: it says nothing of what the web shop can ship, unless the shop declares that it ships
+from there (`web_locations`). A category may be a path such as `Clothing > Jackets`; a product counts at each level.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Struct
@@ -21,19 +25,32 @@ from wayline.observation.events import UNVERIFIED
 from wayline.observation.money import EXPONENTS, minor
 from wayline.observation.properties import read_instant
 
-__all__ = ["SALES", "Change", "Shelf", "from_rows", "merged", "told"]
+__all__ = ["AVAILABILITY", "DISCONTINUED", "SALES", "Change", "Shelf", "from_rows", "merged", "told"]
 
 SALES: Final = ("Order Completed", "Store Purchase")
 """Events that tell of a sale, which is what popularity counts."""
 
 _SOLD: Final = frozenset(SALES)
 _SHOWN: Final = frozenset({"Cart Viewed", "Product Added", "Product Clicked", "Product List Viewed", "Product Viewed"})
+_ATTRIBUTES: Final = ("brand", "variant", "image_url", "availability")
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+_PATH: Final = " > "  # between the levels of a category
 _SALES_KEPT: Final = 100_000  # orders remembered for `popular`; the oldest leave first
+
+DISCONTINUED: Final = "discontinued"
+"""The availability of what a whole feed no longer lists."""
+
+AVAILABILITY: Final[Mapping[str, int]] = {
+    "in_stock": 1, "limited_availability": 1, "out_of_stock": 0, "preorder": 0, "backorder": 0, DISCONTINUED: 0,
+}  # fmt: skip
+"""What a feed says in a word, as the least number of pieces that makes it true: whoever says `in_stock` has one."""
 
 
 class Change(Struct, frozen=True):
-    """A product as it is now, and the topics that wake whoever waits on them (`stock:SKU`, `price:SKU`)."""
+    """A product as it is now, and the topics that wake whoever waits on them.
+
+    `stock:SKU`, `stock:SKU@STORE`, `price:SKU`.
+    """
 
     product: Product
     topics: tuple[str, ...] = ()
@@ -43,10 +60,8 @@ def told(event: Event, currency: str = "") -> tuple[Product, ...]:
     """What an event says of the shelf: only fields it names are filled in; no price in another currency than asked."""
     properties = event.properties
     is_priced = not currency or properties.get("currency", currency) == currency
-    if event.name in ("Inventory Changed", "Price Changed"):
-        if UNVERIFIED in event.notes:
-            return ()
-        return _told_stock(event) if event.name == "Inventory Changed" else _told_price(event) if is_priced else ()
+    if event.name in _STATED:
+        return () if UNVERIFIED in event.notes else _STATED[event.name](event, is_priced)
     if event.name not in _SHOWN and event.name not in _SOLD:
         return ()
     lines = properties.get("products")
@@ -62,24 +77,27 @@ def merged(before: Product, after: Product) -> Product:
     A price without an instant (one a page happened to show) never stands against one that has an instant; a late
     telling fills in what was missing and renames nothing.
     """
-    is_late = (
-        before.price_as_of is not None and after.price_as_of is not None and after.price_as_of < before.price_as_of
-    )
-    first, second = (before, after) if is_late else (after, before)
-    price, price_as_of = _newer(before.price, before.price_as_of, after.price, after.price_as_of)
-    available, stock_as_of = _newer(before.available, before.stock_as_of, after.available, after.stock_as_of)
+    first, second = (before, after) if _is_late(before, after) else (after, before)
+    is_repriced = _is_newer((before.price, before.price_as_of), (after.price, after.price_as_of))
+    priced, other = (after, before) if is_repriced else (before, after)
+    is_recounted = _is_newer((before.available, before.stock_as_of), (after.available, after.stock_as_of))
+    counted = after if is_recounted else before
     return replace(
         before,
         product_id=first.product_id or second.product_id,
         name=first.name or second.name,
         category=first.category or second.category,
-        price=price,
-        price_as_of=price_as_of,
+        price=priced.price,
+        price_as_of=priced.price_as_of,
+        # A page that shows the same price says nothing of the one crossed out beside it.
+        was=other.was if priced.was is None and priced.price == other.price else priced.was,
         cost=second.cost if first.cost is None else first.cost,
-        available=available,
-        stock_as_of=stock_as_of,
+        available=counted.available,
+        stock_as_of=counted.stock_as_of,
         url=first.url or second.url,
         attributes={**second.attributes, **first.attributes} if after.attributes else before.attributes,
+        described_as_of=first.described_as_of or second.described_as_of,
+        locations=_both_locations(before.locations, after.locations) if after.locations else before.locations,
     )
 
 
@@ -100,24 +118,63 @@ def _sku(properties: Mapping[str, Any]) -> str:
     return str(properties.get("sku") or properties.get("product_id") or "")
 
 
-def _told_stock(event: Event) -> tuple[Product, ...]:
+def _told_stock(event: Event, is_priced: bool) -> tuple[Product, ...]:
     properties = event.properties
     sku = _sku(properties)
     available = properties.get("available", properties.get("quantity"))
-    # A single store's count is not the shop's: a claim for the web must not rest on it.
-    if not sku or available is None or properties.get("store_id"):
+    if not sku or available is None:
         return ()
-    product_id = properties.get("product_id", "")
-    return (Product(sku=sku, product_id=product_id, available=int(available), stock_as_of=_as_of(event)),)
+    product_id, store_id, as_of = properties.get("product_id", ""), properties.get("store_id"), _as_of(event)
+    # A single store's count is not the shop's: a claim for the web must not rest on it.
+    if store_id:
+        return (Product(sku=sku, product_id=product_id, locations={str(store_id): (int(available), as_of)}),)
+    return (Product(sku=sku, product_id=product_id, available=int(available), stock_as_of=as_of),)
 
 
-def _told_price(event: Event) -> tuple[Product, ...]:
+def _told_price(event: Event, is_priced: bool) -> tuple[Product, ...]:
     properties = event.properties
     sku = _sku(properties)
     price = properties.get("price")
-    if not sku or price is None:
+    if not sku or price is None or not is_priced:
         return ()
-    return (Product(sku=sku, product_id=properties.get("product_id", ""), price=price, price_as_of=_as_of(event)),)
+    product_id, was = properties.get("product_id", ""), properties.get("was")
+    return (Product(sku=sku, product_id=product_id, price=price, price_as_of=_as_of(event), was=was),)
+
+
+def _told_product(event: Event, is_priced: bool) -> tuple[Product, ...]:
+    """What a catalogue says: it is the authority on what a product is called, and on no order or page."""
+    properties = event.properties
+    sku = _sku(properties)
+    if not sku:
+        return ()
+    as_of = _as_of(event)
+    price = properties.get("price") if is_priced else None
+    available = properties.get("available", properties.get("quantity"))
+    if available is None:
+        available = AVAILABILITY.get(properties.get("availability", ""))
+    more = properties.get("attributes")
+    told_more = {str(name): str(value) for name, value in more.items()} if isinstance(more, Mapping) else {}
+    described = _described(properties, event, is_priced=False)
+    return (
+        replace(
+            described,
+            price=price,
+            price_as_of=as_of if price is not None else None,
+            was=properties.get("was") if is_priced else None,
+            cost=properties.get("unit_cost") if is_priced else None,
+            available=None if available is None else int(available),
+            stock_as_of=as_of if available is not None else None,
+            attributes={**told_more, **described.attributes},
+            described_as_of=as_of,
+        ),
+    )
+
+
+_STATED: Final[Mapping[str, Callable[[Event, bool], tuple[Product, ...]]]] = {
+    "Inventory Changed": _told_stock,
+    "Price Changed": _told_price,
+    "Product Changed": _told_product,
+}
 
 
 def _as_of(event: Event) -> datetime:
@@ -136,18 +193,58 @@ def _described(line: Mapping[str, Any], event: Event, is_priced: bool) -> Produc
         price=price,
         price_as_of=event.occurred_at if price is not None and UNVERIFIED not in event.notes else None,
         url=line.get("url", ""),
-        attributes={name: line[name] for name in ("brand", "variant", "image_url") if line.get(name)},
+        attributes={name: line[name] for name in _ATTRIBUTES if line.get(name)},
     )
 
 
-def _newer(
-    old: int | None, old_as_of: datetime | None, new: int | None, new_as_of: datetime | None
-) -> tuple[int | None, datetime | None]:
-    if new is None or old is None:
-        return (old, old_as_of) if new is None else (new, new_as_of)
+def _is_newer(old: tuple[int | None, datetime | None], new: tuple[int | None, datetime | None]) -> bool:
+    if new[0] is None or old[0] is None:
+        return new[0] is not None
     # Two of one instant: the smaller, whichever came first. Better one sale fewer than one too many.
-    is_newer = (new_as_of or _BEGINNING, -new) > (old_as_of or _BEGINNING, -old)
-    return (new, new_as_of) if is_newer else (old, old_as_of)
+    return (new[1] or _BEGINNING, -new[0]) > (old[1] or _BEGINNING, -old[0])
+
+
+def _is_late(before: Product, after: Product) -> bool:
+    """Whether the second telling describes the product as of earlier; a catalogue's word stands over a page's."""
+    if before.described_as_of is not None or after.described_as_of is not None:
+        return (after.described_as_of or _BEGINNING, *_words(after)) < (
+            before.described_as_of or _BEGINNING,
+            *_words(before),
+        )
+    return before.price_as_of is not None and after.price_as_of is not None and after.price_as_of < before.price_as_of
+
+
+def _words(product: Product) -> tuple[str, str, str]:
+    return (product.name, product.category, product.url)
+
+
+def _both_locations(
+    before: Mapping[str, tuple[int, datetime]], after: Mapping[str, tuple[int, datetime]]
+) -> dict[str, tuple[int, datetime]]:
+    both = dict(before)
+    for store, counted in after.items():
+        if store not in both or _is_newer(both[store], counted):
+            both[store] = counted
+    return both
+
+
+def _for_web(product: Product, stores: Sequence[str]) -> Product:
+    """The product with what the web shop can ship worked out of the places it ships from, where they were told."""
+    told = [product.locations[store] for store in stores if store in product.locations]
+    if not told:
+        return product
+    # The promise rests on the places that have some: one that is empty and was not counted lately takes nothing away.
+    if product.attributes.get("availability") == DISCONTINUED:
+        told = [(0, as_of) for _, as_of in told]
+    as_of = min((as_of for count, as_of in told if count > 0), default=max(as_of for _, as_of in told))
+    return replace(product, available=sum(max(count, 0) for count, _ in told), stock_as_of=as_of)
+
+
+@lru_cache(maxsize=8192)
+def _levels(category: str) -> tuple[str, ...]:
+    """The rankings a product of this category stands in: all products, and each level of its path."""
+    parts = category.split(_PATH)
+    return ("", *(_PATH.join(parts[: depth + 1]) for depth in range(len(parts)))) if category else ("",)
 
 
 def _from_row(row: Mapping[str, Any], place: int, digits: int, as_of: datetime) -> Product:
@@ -188,6 +285,11 @@ def _cell_count(cell: Any, field: str) -> int | None:
         raise Rejected("wrong_type", field, f"expected a whole number, got {cell!r:.40}") from None
 
 
+def _recounted(before: Product | None, after: Product) -> set[str]:
+    known = {} if before is None else before.locations
+    return {store for store, (count, _) in after.locations.items() if store not in known or known[store][0] != count}
+
+
 # ------------------------------------------------------------------ the shelf
 
 
@@ -197,8 +299,11 @@ class Shelf:
     Popularity counts units of the last orders told. Every ranking stays sorted as orders come, so asking is a slice.
     """
 
-    def __init__(self, products: Iterable[Product] = (), *, currency: str = "") -> None:
+    def __init__(
+        self, products: Iterable[Product] = (), *, currency: str = "", web_locations: Sequence[str] = ()
+    ) -> None:
         self._currency = currency
+        self._web_locations = web_locations
         self._products: dict[str, Product] = {}
         self._sold: dict[str, int] = {}
         self._orders: dict[tuple[str, str], tuple[tuple[str, int], ...]] = {}
@@ -221,17 +326,27 @@ class Shelf:
         return [sku for _, sku in self._ranking(category)[:count_max]]
 
     def related(self, skus: Sequence[str], count_max: int) -> Sequence[str]:
-        known = [self._products[sku] for sku in skus if sku in self._products]
+        categories = dict.fromkeys(self._products[sku].category for sku in skus if sku in self._products)
+        levels = [_levels(category)[:0:-1] for category in categories if category]
         left_out = set(skus)
-        best: list[tuple[int, str]] = []
-        for category in dict.fromkeys(product.category for product in known if product.category):
-            best += self._ranking(category)[: count_max + len(left_out)]
-        return [sku for _, sku in sorted(best) if sku not in left_out][:count_max]
+        found: list[str] = []
+        # The nearest shelf first; a wider one only where that has too few.
+        for height in range(max(map(len, levels), default=0)):
+            best: list[tuple[int, str]] = []
+            for category in dict.fromkeys(each[height] for each in levels if height < len(each)):
+                best += self._ranking(category)[: count_max + len(left_out)]
+            found += [sku for _, sku in sorted(set(best)) if sku not in left_out]
+            left_out.update(found)
+            if len(found) >= count_max:
+                break
+        return found[:count_max]
 
     def put(self, product: Product) -> Change:
         """Take in one telling; the answer holds the topics whose fact it changed."""
         before = self._products.get(product.sku)
         after = product if before is None else merged(before, product)
+        if self._web_locations and after.locations:
+            after = _for_web(after, self._web_locations)
         if after == before:
             return Change(after)
         self._products[product.sku] = after
@@ -241,6 +356,8 @@ class Shelf:
             topics.append(f"stock:{after.sku}")
         if after.price is not None and (before is None or after.price != before.price):
             topics.append(f"price:{after.sku}")
+        if product.locations:
+            topics += (f"stock:{after.sku}@{store}" for store in sorted(_recounted(before, after)))
         return Change(after, tuple(topics))
 
     def take(self, event: Event) -> tuple[Change, ...]:
@@ -269,13 +386,15 @@ class Shelf:
         return ranking
 
     def _file(self, before: Product | None, after: Product) -> None:
+        old = () if before is None else _levels(before.category)
+        new = _levels(after.category)
+        if old == new:
+            return
         entry = (-self._sold.get(after.sku, 0), after.sku)
-        leaves = before.category if before is not None else None
-        if leaves and leaves != after.category:
-            self._rankings[leaves].remove(entry)
-        joins = [""] if before is None else []
-        joins += [after.category] if after.category and after.category != leaves else []
-        for category in joins:
+        for category in old:
+            if category not in new:
+                self._rankings[category].remove(entry)
+        for category in (each for each in new if each not in old):
             # Sorted when next asked: a catalogue of 100,000 products is filed in one sort, not 100,000 insertions.
             self._rankings.setdefault(category, []).append(entry)
             self._unsorted.add(category)
@@ -299,7 +418,7 @@ class Shelf:
             product = self._products.get(sku)
             if product is None or not units:
                 continue
-            for category in ("", product.category) if product.category else ("",):
+            for category in _levels(product.category):
                 ranking = self._ranking(category)
                 del ranking[bisect_left(ranking, (-before, sku))]
                 insort(ranking, (-self._sold[sku], sku))

@@ -458,7 +458,7 @@ def _rows(value: Any, key: str, reading: Reading) -> Any:
 _READER_OF: Mapping[Shape, _Reader] = {
     "id": _id, "text": _text, "label": _label, "scanned": _scanned, "personal": _sealed, "url": _url, "link": _link,
     "money": _money, "currency": _currency, "number": _number, "yes_no": _yes_no, "instant": _instant, "date": _date,
-    "products": _products, "rows": _rows,
+    "products": _products, "rows": _rows, "open": _unknown,
 }  # fmt: skip
 _READERS: Final[Mapping[str, _Reader]] = {name: _READER_OF[shape] for name, shape in SHAPES.items()}
 _PLAIN: Final = frozenset(name for name, shape in SHAPES.items() if shape in ("id", "text", "label"))

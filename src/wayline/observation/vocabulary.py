@@ -23,7 +23,7 @@ __all__ = [
 
 Shape: TypeAlias = Literal[
     "id", "text", "label", "scanned", "personal", "url", "link", "money", "currency", "number", "yes_no", "instant",
-    "date", "products", "rows",
+    "date", "products", "rows", "open",
 ]  # fmt: skip
 
 SHAPE_MEANINGS: Final[Mapping[Shape, str]] = MappingProxyType({
@@ -42,6 +42,7 @@ SHAPE_MEANINGS: Final[Mapping[Shape, str]] = MappingProxyType({
     "date": "ISO 8601; stored as 2024-11-29",
     "products": "a list of product objects",
     "rows": "a list of objects",
+    "open": "any JSON value; what looks personal in it goes to the vault",
 })  # fmt: skip
 
 KINDS: Final = MappingProxyType(
@@ -56,14 +57,14 @@ KINDS: Final = MappingProxyType(
 )
 """Message type to the name of its event; a track call names its own."""
 
-PERSONLESS: Final = frozenset({"Inventory Changed", "Price Changed"})
-"""Events about the shelf: they need no identifier of a person."""
+PERSONLESS: Final = frozenset({"Inventory Changed", "Price Changed", "Product Changed", "Store Purchase"})
+"""Events about the shelf, and till sales to nobody we know: they need no identifier of a person."""
 
 SECRET_ONLY: Final = frozenset(
-    {"Email Bounced", "Email Delivered", "Email Marked as Spam", "Inventory Changed", "Order Cancelled",
-     "Order Delayed", "Order Delivered", "Order Refunded", "Order Shipped", "Pickup Completed", "Pickup Ready",
-     "Price Changed", "Return Received", "Reward Earned", "Reward Expiring", "Store Purchase", "Ticket Closed",
-     "Tier Changed"}
+    {"Email Bounced", "Email Delivered", "Email Marked as Spam", "Inventory Changed", "Message Sent",
+     "Order Cancelled", "Order Delayed", "Order Delivered", "Order Refunded", "Order Shipped", "Pickup Completed",
+     "Pickup Ready", "Price Changed", "Product Changed", "Return Received", "Reward Earned", "Reward Expiring",
+     "Store Purchase", "Ticket Closed", "Tier Changed"}
 )  # fmt: skip
 """Events a browser has no business to tell: they close a mailbox, move the shelf, or have us write to a customer about
 an order, with a link out of the event. A public key that sends one is refused."""
@@ -172,7 +173,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         "Promotion Clicked": _of("promotion_id creative name position"),
     }),
     Group("Product", "affinity, cart, price and name of the product", {
-        "Product Clicked": _ITEM,
+        "Product Clicked": _of("query", _ITEM),
         "Product Viewed": _of("currency value", _ITEM),
         "Product Added": _of("cart_id", _ITEM),
         "Product Removed": _of("cart_id", _ITEM),
@@ -225,6 +226,9 @@ GROUPS: Final[tuple[Group, ...]] = (
             "Email Marked as Spam": (), "Unsubscribed": ("channel",),
         }.items()
     }),
+    Group("Messages of other tools", "what another system sent counts toward the caps of ours", {
+        "Message Sent": _of("channel purpose tool campaign_id content"),
+    }),
     Group("Service desk and help", "an open ticket holds marketing; support deflection", {
         "Ticket Opened": _of("ticket_id order_id topic priority channel resolution sentiment"),
         "Ticket Closed": _of("ticket_id order_id topic priority channel resolution sentiment"),
@@ -233,6 +237,7 @@ GROUPS: Final[tuple[Group, ...]] = (
     Group("Shelf", "claims `in_stock` and `price_is`, back in stock, price drop; about no person", {
         "Inventory Changed": _of("product_id sku store_id available quantity as_of"),
         "Price Changed": _of("product_id sku price was currency as_of"),
+        "Product Changed": _of("was unit_cost currency availability available as_of attributes", _ITEM),
         "Back In Stock Requested": _of("product_id sku"),
     }),
     Group("Loyalty", "loyalty reminders, stage figures", {
@@ -262,13 +267,13 @@ _SHAPED: Mapping[Shape, str] = {
         tracking_number group_id previous_id""",
     "text": """category name brand variant coupon creative affiliation shipping_method payment_method coupon_name
         wishlist_name campaign_name carrier channel purpose method wording_version topic priority sentiment tier from
-        to share_via status path title source medium term content""",
+        to share_via status path title source medium term content tool availability""",
     "label": "position step",
     "scanned": "query reason resolution",
     "personal": "review_body share_message recipient referred email_subject search",
     "url": "url referrer",
     "link": "image_url tracking_url",
-    "money": "price revenue total subtotal tax shipping discount value was refund",
+    "money": "price unit_cost revenue total subtotal tax shipping discount value was refund",
     "currency": "currency",
     "number": "quantity rating points balance seconds available",
     "yes_no": "double_opt_in retryable",
@@ -276,6 +281,7 @@ _SHAPED: Mapping[Shape, str] = {
     "date": "promised_on new_promised_on expires_on",
     "products": "products",
     "rows": "filters sorts",
+    "open": "attributes",
 }
 SHAPES: Final[Mapping[str, Shape]] = MappingProxyType(
     {name: shape for shape, names in _SHAPED.items() for name in names.split()}

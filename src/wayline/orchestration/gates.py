@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import time, timedelta
+from typing import Any
 
 from wayline.domain import Action, Cap, Claim, Contact, QuietHours, Refusal, Suppression
 from wayline.governance.consent import Gate, local_time, next_local, zone_of
 from wayline.interpretation.moment import Moment
 from wayline.orchestration.wording import lasting
 
-__all__ = ["GATES", "cart_skus", "claimed", "in_stock", "spread"]
+__all__ = ["GATES", "cart_skus", "claimed", "in_stock", "in_stock_at", "spread"]
 
 _CONTRADICTION_WINDOW = timedelta(hours=48)
 
@@ -193,6 +194,9 @@ def claimed(action: Action, moment: Moment) -> tuple[Claim, ...]:
     for claim in action.claims:
         if claim.subject == "shown":
             resolved.extend(Claim(claim.name, sku) for sku in action.shows)
+        elif claim.name == "in_stock_at":
+            # Where nothing is shown the claim stays about nothing, which is refused.
+            resolved.extend(Claim(claim.name, f"{sku}@{claim.subject}") for sku in action.shows or ("",))
         elif claim.subject == "cart":
             resolved.extend(Claim(claim.name, sku) for sku in cart_skus(moment))
         else:
@@ -213,22 +217,31 @@ def _cart_open(subject: str, moment: Moment) -> Refusal | None:
 
 def in_stock(sku: str, moment: Moment) -> Refusal | None:
     """Why a product may not be promised now; unknown and outdated stock refuse, unless the policy says otherwise."""
+    return _counted(f"{sku} must be in stock", moment.fact(f"stock.{sku}"), f"stock:{sku}", moment)
+
+
+def in_stock_at(subject: str, moment: Moment) -> Refusal | None:
+    """Why a product (`SKU@STORE`) may not be promised in that store now; what other places have does not help."""
+    sku, _, store = subject.rpartition("@")
+    if not sku or not store:
+        return Refusal("a product must be in stock in a store", "the message names " + ("no store" if sku else "none"))
+    known = moment.fact(f"stock_at.{subject}")
+    return _counted(f"{sku} must be in stock in store {store}", known, f"stock:{subject}", moment)
+
+
+def _counted(rule: str, known: Any, topic: str, moment: Moment) -> Refusal | None:
     policy = moment.playbook.policy
-    known = moment.fact(f"stock.{sku}")
-    topic = f"stock:{sku}"
     available, as_of = known if known is not None else (None, None)
     if available is None:
         if policy.stock_unknown_is == "in_stock":
             return None
-        return Refusal(f"{sku} must be in stock", "its stock was never told", topic=topic)
+        return Refusal(rule, "its stock was never told", topic=topic)
     if available <= 0:
-        return Refusal(f"{sku} must be in stock", "sold out", topic=topic)
+        return Refusal(rule, "sold out", topic=topic)
     if as_of is not None and as_of + policy.stock_fresh < moment.now:
         if policy.stock_unknown_is == "in_stock":
             return None
-        return Refusal(
-            f"{sku} must be in stock", f"its stock was last told {as_of:%d %b %H:%M}, too long ago", topic=topic
-        )
+        return Refusal(rule, f"its stock was last told {as_of:%d %b %H:%M}, too long ago", topic=topic)
     return None
 
 
@@ -265,6 +278,7 @@ def _pickup_ready(order_id: str, moment: Moment) -> Refusal | None:
 _CLAIMS = {
     "cart_open": _cart_open,
     "in_stock": in_stock,
+    "in_stock_at": in_stock_at,
     "order_open": _order_open,
     "price_is": _price_is,
     "pickup_ready": _pickup_ready,

@@ -34,7 +34,7 @@ from wayline.errors import Broken
 from wayline.governance.consent import GUARDS
 from wayline.interpretation.moment import Moment, Recollection, recordable
 from wayline.measurement.experiments import assign
-from wayline.orchestration.gates import GATES, cart_skus, claimed, in_stock
+from wayline.orchestration.gates import GATES, cart_skus, claimed, in_stock, in_stock_at
 from wayline.orchestration.journeys import with_trigger
 
 __all__ = [
@@ -205,8 +205,10 @@ def _filled(action: Action, moment: Moment, proposal: Proposal) -> tuple[Action,
         return action, None
     candidates: Iterable[str] = _candidates(content.shows, moment, proposal)
     first: Refusal | None = None
-    if any(claim.name == "in_stock" and claim.subject == "shown" for claim in action.claims):
-        candidates, first = _stocked(candidates, content.shows_count, moment)
+    stores = tuple("" if claim.name == "in_stock" else f"@{claim.subject}" for claim in action.claims
+                   if claim.name == "in_stock_at" or (claim.name, claim.subject) == ("in_stock", "shown"))  # fmt: skip
+    if stores:
+        candidates, first = _stocked(candidates, content.shows_count, stores, moment)
     shows = tuple(islice(candidates, content.shows_count))
     if not shows and first is not None:
         return action, Verdict(action, "claims", first)
@@ -216,18 +218,25 @@ def _filled(action: Action, moment: Moment, proposal: Proposal) -> tuple[Action,
     return replace(action, shows=shows), None
 
 
-def _stocked(skus: Iterable[str], most: int, moment: Moment) -> tuple[list[str], Refusal | None]:
-    """The first so many that are in stock, looking no further than needed, and why the first that is not is not."""
+def _stocked(skus: Iterable[str], most: int, stores: Sequence[str], moment: Moment) -> tuple[list[str], Refusal | None]:
+    """The first so many that are in stock, looking no further than needed, and why the first that is not is not.
+
+    Of `stores`, an empty one is the web shop, `@STORE` a store.
+    """
     fine: list[str] = []
     first: Refusal | None = None
     for sku in skus:
-        refusal = in_stock(sku, moment)
+        refusal = next(filter(None, (_missing(sku, store, moment) for store in stores)), None)
         if refusal is None:
             fine.append(sku)
             if len(fine) == most:
                 break
         first = first or refusal
     return fine, first
+
+
+def _missing(sku: str, store: str, moment: Moment) -> Refusal | None:
+    return in_stock_at(f"{sku}{store}", moment) if store else in_stock(sku, moment)
 
 
 def _candidates(shows: str, moment: Moment, proposal: Proposal) -> list[str]:

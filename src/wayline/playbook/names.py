@@ -44,6 +44,7 @@ CLAIMS: Mapping[str, tuple[str, ...]] = {
     # claim: the subjects it may be about; `trigger.` is a property of what entered the journey
     "cart_open": ("",),
     "in_stock": ("shown", "cart", "trigger."),
+    "in_stock_at": ("trigger.",),
     "order_open": ("trigger.",),
     "pickup_ready": ("trigger.",),
 }

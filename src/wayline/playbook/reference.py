@@ -45,10 +45,11 @@ Content is Liquid. A text that would have a gap in it is refused, and the next a
 `{{ customer.first_name | default: "there" }}`, or ask `{% if customer.first_name %}`. `{% abort "why" %}` refuses on
 purpose. In `html` everything is escaped; there is no way around it. A subject or title is one line.
 
-They read `customer.first_name`, `customer.last_name`, `products` (each with `sku`, `name`, `price`, `url`, `category`;
-which ones, `shows` says), `trigger.<property>` of the event that entered the person, facets by name, `shop.<setting>`
-of wayline.toml, `links.unsubscribe` (every marketing e-mail needs it), and `language`. A link that is not http or https
-counts as missing.
+They read `customer.first_name`, `customer.last_name`, `products` (each with `sku`, `name`, `price`, `was`, `url`,
+`image_url`, `category`, and `stores`, what each store was last told to have; which ones, `shows` says),
+`trigger.<property>` of the event that entered the person, facets by name, `shop.<setting>` of wayline.toml,
+`links.unsubscribe` (every marketing e-mail needs it), and `language`. A link that is not http or https counts as
+missing.
 """
 
 

@@ -206,6 +206,12 @@ SHOP = Record(
                         "Its languages, its own first.",
                         required=True,
                     ),
+                    "web_locations": Field(
+                        Listing(Text(), most=200),
+                        "Stores and warehouses the web shop ships from, by the `store_id` of their counts; none: "
+                        "only a count without a store says what it can ship.",
+                        default=(),
+                    ),
                     "postal_address": Field(Text(), "What the law wants under every marketing e-mail.", required=True),
                     "support_email": Field(
                         Text(pattern=r"[^@\s]+@[^@\s]+", means="an e-mail address"),

@@ -55,6 +55,7 @@ _TELLING = frozenset(
         "Inventory Changed",
         "Order Completed",
         "Price Changed",
+        "Product Changed",
         "Product Added",
         "Product Clicked",
         "Product List Viewed",
@@ -553,13 +554,17 @@ class Embedded:
 
     def _stocked(self) -> catalog.Shelf:
         """The shelf as it is stored, with the sales of late that say what is popular."""
-        shelf = catalog.Shelf(self.state.products())
+        shelf = catalog.Shelf(self.state.products(), web_locations=_web_locations(self.playbook))
         position = self.state.position()
         for event in self.log.named(catalog.SALES, after=max(0, position - _SALES_LOOKED_BACK)):
             if event.position > position:
                 break
             shelf.count(event)
         return shelf
+
+
+def _web_locations(playbook: Playbook) -> tuple[str, ...]:
+    return tuple(playbook.settings.get("shop", {}).get("web_locations", ()))
 
 
 def _as_theirs(event: Event, found: Whose | None) -> tuple[Event, tuple[int, str, tuple[int, ...]]]:

@@ -124,6 +124,9 @@ class Rendering(Struct):
             "price": product.price,
             "url": product.url,
             "category": product.category,
+            "was": product.was,
+            "image_url": product.attributes.get("image_url", ""),
+            "stores": {store: count for store, (count, _) in product.locations.items()},
         }
 
 

@@ -59,7 +59,63 @@ def test_a_count_from_the_future_does_not_shadow_later_ones() -> None:
 
 
 def test_one_store_s_count_is_not_the_shop_s() -> None:
-    assert told(event("Inventory Changed", sku="J", available=3, store_id="Berlin")) == ()
+    shelf = Shelf()
+    (change,) = shelf.take(event("Inventory Changed", sku="J", available=3, store_id="Berlin"))
+    assert change.topics == ("stock:J@Berlin",)
+    assert change.product == Product(sku="J", locations={"Berlin": (3, NOON)})
+    later = event("Inventory Changed", at=NOON + timedelta(hours=1), sku="J", available=0, store_id="Kiel")
+    shelf.take(event("Inventory Changed", at=NOON - timedelta(days=1), sku="J", available=9, store_id="Berlin"))
+    (change,) = shelf.take(later)
+    assert change.topics == ("stock:J@Kiel",) and change.product.available is None
+    assert change.product.locations == {"Berlin": (3, NOON), "Kiel": (0, NOON + timedelta(hours=1))}
+
+
+def test_the_web_shop_has_what_the_places_have_that_it_ships_from() -> None:
+    shelf = Shelf(web_locations=("north", "south"))
+    shelf.take(event("Inventory Changed", sku="J", available=3, store_id="Berlin"))
+    assert shelf.product("J").available is None  # type: ignore[union-attr]  # it is there
+    shelf.take(event("Inventory Changed", at=NOON - timedelta(days=9), sku="J", available=0, store_id="south"))
+    (change,) = shelf.take(event("Inventory Changed", sku="J", available=4, store_id="north"))
+    assert change.topics == ("stock:J", "stock:J@north")
+    assert (change.product.available, change.product.stock_as_of) == (4, NOON), "an empty place makes nothing stale"
+
+
+def test_a_catalogue_says_what_a_product_is_and_no_page_renames_it() -> None:
+    shelf = Shelf(currency="EUR")
+    shelf.take(event("Product Viewed", sku="J", name="Jkt", price=12900, currency="EUR"))
+    (change,) = shelf.take(
+        event("Product Changed", sku="J", name="Jacket", price=9900, was=12900, category="Clothing > Jackets",
+              unit_cost=4000, currency="EUR", brand="W", availability="in_stock", attributes={"size": "M"},
+              at=NOON + timedelta(hours=1))
+    )  # fmt: skip
+    assert change.topics == ("stock:J", "price:J")
+    product = change.product
+    assert (product.name, product.price, product.was, product.cost) == ("Jacket", 9900, 12900, 4000)
+    assert product.available == 1 and product.described_as_of == NOON + timedelta(hours=1)
+    assert product.attributes == {"size": "M", "brand": "W", "availability": "in_stock"}
+    (change,) = shelf.take(event("Product Viewed", at=NOON + timedelta(hours=2), sku="J", name="Jacke", price=9900))
+    assert change.product.name == "Jacket" and change.product.was == 12900
+    assert shelf.take(event("Product Changed", sku="J", name="Old name", price=1, at=NOON)) == ()
+    assert told(event("Product Changed", sku="J", name="Free", price=1, public=True)) == ()
+    (yen,) = told(event("Product Changed", sku="J", price=5, was=6, unit_cost=2, currency="JPY", available=4), "EUR")
+    assert (yen.price, yen.was, yen.cost, yen.available) == (None, None, None, 4)
+
+
+@pytest.mark.parametrize("word, least", [("in_stock", 1), ("preorder", 0), ("backorder", 0), ("out_of_stock", 0)])
+def test_a_word_of_availability_is_the_least_that_makes_it_true(word: str, least: int) -> None:
+    assert told(event("Product Changed", sku="J", availability=word))[0].available == least
+    assert told(event("Product Changed", sku="J", availability="soon"))[0].available is None
+
+
+def test_a_path_of_categories_ranks_at_each_of_its_levels() -> None:
+    paths = {"A": "Clothing > Jackets", "B": "Clothing > Shirts", "C": "Tents", "D": "Clothing > Jackets > Down"}
+    shelf = Shelf(Product(sku=sku, category=category) for sku, category in paths.items())
+    shelf.take(event("Order Completed", order_id="1", products=[{"sku": "D"}, {"sku": "B"}, {"sku": "D"}]))
+    assert list(shelf.popular("Clothing", 9)) == ["D", "B", "A"]
+    assert list(shelf.popular("Clothing > Jackets", 9)) == ["D", "A"]
+    assert list(shelf.related(["A"], 1)) == ["D"] and list(shelf.related(["A"], 9)) == ["D", "B"]
+    shelf.put(Product(sku="D", category="Tents"))
+    assert list(shelf.popular("Clothing", 9)) == ["B", "A"] and list(shelf.popular("Tents", 9)) == ["D", "C"]
 
 
 @pytest.mark.parametrize("name, properties", [("Inventory Changed", {}), ("Price Changed", {"price": 5})])

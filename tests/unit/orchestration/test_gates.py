@@ -242,6 +242,34 @@ def test_stock_is_known_fresh_and_there_or_the_topic_says_what_would_lift_it() -
     assert asked(replace(fresh, available=0), stock_unknown_is="in_stock") is not None
 
 
+def test_a_store_promises_what_that_store_has_and_nothing_else_helps() -> None:
+    claim = replace(MAIL, shows=("jacket",), claims=(Claim("in_stock_at", "kiel"),))
+
+    def asked(action: Action = claim, /, **locations: tuple[int, datetime]) -> Refusal | None:
+        shelf = replace(product("jacket", 100), available=9, stock_as_of=NOON, locations=locations)
+        return GATES["claims"](action, moment(Policy(), products=(shelf,)))
+
+    lately = NOON - timedelta(hours=23)
+    assert asked(kiel=(1, lately)) is None
+    for told, word in (
+        ({}, "never told"),
+        ({"berlin": (5, NOON)}, "never told"),
+        ({"kiel": (0, NOON), "berlin": (5, NOON)}, "sold out"),
+        ({"kiel": (2, NOON - timedelta(hours=25)), "berlin": (5, NOON)}, "too long ago"),
+    ):
+        refusal = asked(**told)
+        assert refusal is not None and word in refusal.fact and "store kiel" in refusal.reason
+        assert refusal.topic == "stock:jacket@kiel"
+    nothing_shown = replace(claim, shows=())
+    assert asked(nothing_shown, kiel=(1, lately)) is not None, "a promise about nothing is no promise"
+    nowhere = replace(claim, claims=(Claim("in_stock_at", ""),))
+    assert asked(nowhere, kiel=(1, lately)) is not None
+    # That the web shop has it is another claim.
+    online = replace(claim, claims=(Claim("in_stock", "jacket"),))
+    in_kiel = Product("jacket", locations={"kiel": (5, NOON)})
+    assert GATES["claims"](online, moment(Policy(), products=(in_kiel,))) is not None
+
+
 @pytest.mark.parametrize(
     "price, age, word",
     [(16900, 1, ""), (17000, 1, "it is 17000"), (16900, 25, "too long ago"), (None, 1, "never told")],
