@@ -296,7 +296,7 @@ def test_keys_are_known_across_chapters_and_reopenings(tmp_path: Path) -> None:
 
 
 def test_keys_of_one_hash_are_still_two_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wayline.store.sqlite_log.key_hash", lambda source, event_id: len(event_id) - 2)
+    monkeypatch.setattr("wayline.store.encoding.key_hash", lambda source, event_id: len(event_id) - 2)
     path = tmp_path / "log.sqlite"
     for start in (0, 40, 80):
         log = SqliteLog(path, SEAL, chapter_keys=16)

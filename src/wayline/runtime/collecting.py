@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from wayline.domain import Event
 from wayline.errors import Rejected
 from wayline.observation.events import parse_batch
 from wayline.observation.proofs import Shown
 from wayline.store import Appended, Log, Rejection, Vault
+from wayline.store.encoding import Encoded, encoded
 
-__all__ = ["Collected", "Collector", "Delivered"]
+__all__ = ["Collected", "Collector", "Delivered", "Read", "read"]
 
 
 class Delivered(Struct, frozen=True):
@@ -57,45 +57,69 @@ class Collector:
 
         Raises StoreUnavailable, and then nothing of any of them is acknowledged.
         """
-        events: list[Event] = []
-        personal: dict[str, dict[str, Any]] = {}
-        rejected: list[Rejection] = []
-        verdicts = tuple(self._read(request, events, personal, rejected) for request in requests)
-        # The vault first: a value without its event is harmless, an event whose person cannot be written to is not.
-        if personal:
-            self.vault.put(personal)
-        return Collected(self.log.append(events, rejected), tuple(rejected), verdicts)
+        return self.store(read(requests, self.vault.keyed, self.currency))
 
-    def _read(
-        self,
-        request: Delivered,
-        events: list[Event],
-        personal: dict[str, dict[str, Any]],
-        rejected: list[Rejection],
-    ) -> tuple[tuple[int, Rejected], ...]:
-        refused: list[tuple[int, Rejected]] = []
-        rejected += (_unreadable(body, why, request) for body, why in request.unreadable)
-        verdicts = parse_batch(
-            request.items,
-            source=request.source,
-            received_at=request.received_at,
-            keyed=self.vault.keyed,
-            sent_at=request.sent_at,
-            currency=self.currency,
-            trusted=request.trusted,
-            fires=request.fires,
-            context=request.context,
-            prove=request.prove,
+    def store(self, found: Read) -> Collected:
+        """Store what was read of some requests, in one durable commit."""
+        # The vault first: a value without its event is harmless, an event whose person cannot be written to is not.
+        if found.personal:
+            self.vault.put(found.personal)
+        verdicts = tuple(
+            tuple((place, Rejected(*why)) for place, *why in of_request) if of_request else ()
+            for of_request in found.refused
         )
-        for place, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
-            if isinstance(verdict, Rejected):
-                refused.append((place, verdict))
-                rejected.append(_rejection(item, verdict, request))
-                continue
-            events.append(verdict.event)
-            for subject, values in verdict.sealed.items() if verdict.personal else ():
-                personal.setdefault(subject, {}).update(values)
-        return tuple(refused)
+        return Collected(self.log.append(found.events, found.rejected), tuple(found.rejected), verdicts)
+
+
+class Read(Struct):
+    """Messages that were read, ready to be stored."""
+
+    events: list[Encoded] = []
+    personal: dict[str, dict[str, Any]] = {}
+    """Subject to values, for the vault."""
+    rejected: list[Rejection] = []
+    refused: list[list[tuple[int, str, str, str]]] = []
+    """For each request, the place of each message of it that was rejected, with code, field and reason."""
+
+
+def read(requests: Iterable[Delivered], keyed: Callable[[str, str], str], currency: str) -> Read:
+    """Read the messages of some requests. Needs no store: any process may do it."""
+    found = Read()
+    for request in requests:
+        found.refused.append(_read(request, found, keyed, currency))
+    return found
+
+
+def _read(
+    request: Delivered, found: Read, keyed: Callable[[str, str], str], currency: str
+) -> list[tuple[int, str, str, str]]:
+    refused: list[tuple[int, str, str, str]] = []
+    found.rejected += (_unreadable(body, why, request) for body, why in request.unreadable)
+    verdicts = parse_batch(
+        request.items,
+        source=request.source,
+        received_at=request.received_at,
+        keyed=keyed,
+        sent_at=request.sent_at,
+        currency=currency,
+        trusted=request.trusted,
+        fires=request.fires,
+        context=request.context,
+        prove=request.prove,
+    )
+    for place, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
+        if isinstance(verdict, Rejected):
+            refused.append((place, verdict.code, verdict.field, verdict.reason))
+            found.rejected.append(_rejection(item, verdict, request))
+            continue
+        ready = encoded(verdict.event)
+        if isinstance(ready, Rejection):
+            found.rejected.append(ready)
+            continue
+        found.events.append(ready)
+        for subject, values in verdict.sealed.items() if verdict.personal else ():
+            found.personal.setdefault(subject, {}).update(values)
+    return refused
 
 
 def _rejection(item: Any, why: Rejected, request: Delivered) -> Rejection:

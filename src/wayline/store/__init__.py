@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -29,6 +29,9 @@ from wayline.domain import (
     Purpose,
     Standing,
 )
+
+if TYPE_CHECKING:
+    from wayline.store.encoding import Encoded
 
 __all__ = [
     "Appended",
@@ -173,8 +176,11 @@ class Batch(Struct, kw_only=True):
 class Log(Protocol):
     """What happened, in the order it was acknowledged. One writer."""
 
-    def append(self, events: Sequence[Event], rejections: Sequence[Rejection] = ()) -> Appended:
-        """Store durably, then return; unique by (source, event_id). Raises StoreUnavailable if nothing was stored."""
+    def append(self, events: Sequence[Event | Encoded], rejections: Sequence[Rejection] = ()) -> Appended:
+        """Store durably, then return; unique by (source, event_id). Raises StoreUnavailable if nothing was stored.
+
+        What was made ready elsewhere (`store.encoding`) is stored as it is.
+        """
         ...
 
     def read(self, after: int, count_max: int) -> list[Event]:

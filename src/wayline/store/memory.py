@@ -32,6 +32,7 @@ from wayline.domain import (
 from wayline.errors import Broken
 from wayline.store import Appended, Batch, Change, Delivery, DeliveryState, Rejection, SetAside, Volume
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
+from wayline.store.encoding import Encoded, hour_of, marks_of
 from wayline.store.lineage import check_merges, root_of
 from wayline.store.outbox import SETTLED, TRANSITIONS, check_move, is_born
 from wayline.store.seal import pseudonym
@@ -53,14 +54,15 @@ class MemoryLog:
         self._counts = {"stored": 0, "duplicate": 0, "conflict": 0, "rejected": 0}
         self._lock = RLock()
 
-    def append(self, events: Sequence[Event], rejections: Sequence[Rejection] = ()) -> Appended:
+    def append(self, events: Sequence[Event | Encoded], rejections: Sequence[Rejection] = ()) -> Appended:
         with self._lock:
             before = dict(self._counts)
-            for event in events:
+            for one in events:
+                event = one.event if isinstance(one, Encoded) else one
                 verdict = self._keep(event)
                 self._counts[verdict] += 1
                 if verdict == "stored":
-                    self._counting.stored(event)
+                    self._counting.stored(hour_of(event.received_at), event.source, event.name, marks_of(event))
                 else:
                     self._counting.again(event, is_conflict=verdict == "conflict")
             for rejection in rejections:

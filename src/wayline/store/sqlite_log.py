@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from msgspec.structs import replace
 
 from wayline.domain import Event, Identifier
 from wayline.store import Appended, Rejection, Volume
-from wayline.store.duplicates import CONFLICTS_MAX, is_same_content, key_hash
+from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
 from wayline.store.durable import Durable, all_rows, first_value
+from wayline.store.encoding import Encoded, decoded, encoded, placed
 from wayline.store.seal import Seal
 from wayline.store.seen import CHAPTER_KEYS, SEEN_SCHEMA, Seen
 from wayline.store.volumes import VOLUMES_SCHEMA, Counting, kept_volumes, own_names
@@ -32,6 +34,8 @@ REJECTIONS_MAX = 1_000_000  # kept; older ones go, and stay counted
 _PAGE_BYTES = 8192
 _STRETCH = 20_000  # positions looked through at a time, so that nobody holds an old snapshot open for long
 _ABOUT = "rejected event"
+_TOGETHER = 64  # rows in one statement
+_INSERT_TOGETHER = f"INSERT INTO events VALUES {', '.join(['(?, ?, ?)'] * _TOGETHER)}"
 
 _SCHEMA_1 = f"""
 CREATE TABLE events (position INTEGER PRIMARY KEY, name TEXT NOT NULL, body BLOB NOT NULL) STRICT;
@@ -47,7 +51,6 @@ INSERT INTO totals VALUES (0, 0, 0, 0);
 _MIGRATIONS = (_SCHEMA_1, VOLUMES_SCHEMA)  # only ever appended to
 
 _encode = msgpack.Encoder().encode
-_event = msgpack.Decoder(Event).decode
 _rejection = msgpack.Decoder(Rejection).decode
 
 
@@ -67,9 +70,8 @@ class _Written(Struct):
 
     counting: Counting
     rows: list[tuple[int, str, bytes]] = []
-    fresh: list[Event] = []
+    fresh: list[Encoded] = []
     hashes: list[int] = []
-    rejections: list[Rejection] = []
     filters: list[tuple[int, bytes]] = []
     duplicates: int = 0
     conflicts: int = 0
@@ -90,10 +92,17 @@ class SqliteLog:
 
     # ------------------------------------------------------------------ writing
 
-    def append(self, events: Sequence[Event], rejections: Sequence[Rejection] = ()) -> Appended:
-        hashes = [key_hash(event.source, event.event_id) for event in events]
+    def append(self, events: Sequence[Event | Encoded], rejections: Sequence[Rejection] = ()) -> Appended:
+        ready: list[Encoded] = []
+        unstorable: list[Rejection] = []
+        for event in events:
+            one = event if type(event) is Encoded else encoded(event)  # type: ignore[arg-type]  # it is no subclass
+            if type(one) is Encoded:
+                ready.append(one)
+            else:
+                unstorable.append(one)  # type: ignore[arg-type]  # the other of the two
         with self._lock:
-            written = self._file.write(lambda connection: self._append(connection, events, hashes, rejections))
+            written = self._file.write(lambda connection: self._append(connection, ready, (*rejections, *unstorable)))
             # Only now, when it is on disk, is it known: had the write failed, none of it would have happened.
             self._seen.add(self._head + 1, written.hashes)
             self._head += len(written.rows)
@@ -103,27 +112,25 @@ class SqliteLog:
                 stored=len(written.rows),
                 duplicates=written.duplicates,
                 conflicts=written.conflicts,
-                unstorable=len(written.rejections),
+                unstorable=len(unstorable),
                 head=self._head,
             )
 
     def _append(
         self,
         connection: apsw.Connection,
-        events: Sequence[Event],
-        hashes: Sequence[int],
-        rejections: Sequence[Rejection],
+        ready: Sequence[Encoded],
+        rejected: Sequence[Rejection],
     ) -> _Written:
         head = _head(connection)
         if head != self._head:  # a collector in another process has written since
             self._head, self._seen = head, Seen(connection, self._chapter_keys)
         written = _Written(Counting(self._own_names))
-        self._sort(connection, zip(events, hashes, strict=True), self._seen.find(connection, hashes), written)
+        self._sort(connection, ready, self._seen.find(connection, [one.key for one in ready]), written)
         if written.rows:
-            connection.executemany("INSERT INTO events VALUES (?, ?, ?)", written.rows)
+            _insert(connection, written.rows)
             self._seen.write(connection, self._head + 1, written.hashes)
             written.filters = self._seen.seal_full_chapters(connection, self._head + len(written.rows))
-        rejected = [*rejections, *written.rejections]
         if rejected:
             bodies = [(self._seal.close(_encode(one), _ABOUT),) for one in rejected]
             connection.executemany("INSERT INTO rejections (body) VALUES (?)", bodies)
@@ -132,8 +139,8 @@ class SqliteLog:
             )
             for one in rejected:
                 written.counting.rejected(one)
-        for event in written.fresh:
-            written.counting.stored(event)
+        for kind, count in Counter((one.hour, one.source, one.name, one.marks) for one in written.fresh).items():
+            written.counting.stored(*kind, count)
         written.counting.write(connection)
         connection.execute(
             "UPDATE totals SET stored = stored + ?, duplicate = duplicate + ?, conflict = conflict + ?,"
@@ -145,26 +152,23 @@ class SqliteLog:
     def _sort(
         self,
         connection: apsw.Connection,
-        events: Iterable[tuple[Event, int]],
+        ready: Iterable[Encoded],
         found: dict[int, list[int]],
         written: _Written,
     ) -> None:
-        """Tell what is new from what is known, and encode what is new."""
-        for event, key in events:
+        """Tell what is new from what is known, and give what is new its place."""
+        position = self._head
+        for one in ready:
+            key = one.key
             if key in found:
+                event = one.event
                 holder = self._holder(connection, found[key], event, written)
                 if holder is not None:
                     self._put_beside(connection, holder, event, written)
                     continue
-            position = self._head + len(written.rows) + 1
-            placed = replace(event, position=position)
-            try:
-                body = _encode(placed)
-            except (OverflowError, TypeError, ValueError) as error:
-                written.rejections.append(_unstorable(event, error))
-                continue
-            written.rows.append((position, event.name, body))
-            written.fresh.append(placed)
+            position += 1
+            written.rows.append((position, one.name, placed(one.body, position)))
+            written.fresh.append(one)
             written.hashes.append(key)
             found.setdefault(key, []).append(position)
 
@@ -174,16 +178,17 @@ class SqliteLog:
         """The stored event of this very key; equal hashes are not yet equal keys."""
         for position in positions:
             if position > self._head:
-                stored = written.fresh[position - self._head - 1]
+                body = written.rows[position - self._head - 1][2]
             else:
-                stored = _event(first_value(connection, "SELECT body FROM events WHERE position = ?", (position,)))
+                body = first_value(connection, "SELECT body FROM events WHERE position = ?", (position,))
+            stored = decoded(body)
             if (stored.source, stored.event_id) == (event.source, event.event_id):
                 return stored
         return None
 
     def _put_beside(self, connection: apsw.Connection, holder: Event, event: Event, written: _Written) -> None:
         rows = all_rows(connection, "SELECT body FROM conflicts WHERE position = ?", (holder.position,))
-        if any(is_same_content(one, event) for one in (holder, *(_event(body) for (body,) in rows))):
+        if any(is_same_content(one, event) for one in (holder, *(decoded(body) for (body,) in rows))):
             written.duplicates += 1
             written.counting.again(event, is_conflict=False)
             return
@@ -279,7 +284,7 @@ class SqliteLog:
         return {"stored": stored, "duplicate": duplicate, "conflict": conflict, "rejected": rejected}
 
     def _events(self, sql: str, *bindings: int | str | bytes) -> list[Event]:
-        return [_event(body) for (body,) in self._rows(sql, *bindings)]
+        return [decoded(body) for (body,) in self._rows(sql, *bindings)]
 
     def _rows(self, sql: str, *bindings: int | str | bytes) -> list[Any]:
         with self._file.reading() as connection:
@@ -293,18 +298,9 @@ def _head(connection: apsw.Connection) -> int:
     return first_value(connection, "SELECT max(position) FROM events") or 0
 
 
-def _unstorable(event: Event, error: Exception) -> Rejection:
-    return Rejection(
-        source=_plain(event.source),
-        event_id=_plain(event.event_id),
-        name=_plain(event.name),
-        code="unstorable",
-        field="",
-        reason=f"it holds a value that cannot be written: {error}. Send integers of at most 64 bits and valid text.",
-        received_at=event.received_at,
-        body=repr(event).encode("utf-8", "backslashreplace"),
-    )
-
-
-def _plain(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+def _insert(connection: apsw.Connection, rows: Sequence[tuple[int, str, bytes]]) -> None:
+    # Many rows in one statement: between two statements another thread may run, and keep this one waiting for long.
+    whole = len(rows) // _TOGETHER * _TOGETHER
+    for first in range(0, whole, _TOGETHER):
+        connection.execute(_INSERT_TOGETHER, list(chain.from_iterable(rows[first : first + _TOGETHER])))
+    connection.executemany("INSERT INTO events VALUES (?, ?, ?)", rows[whole:])

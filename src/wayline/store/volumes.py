@@ -14,10 +14,10 @@ from typing import Any, Final
 import apsw
 
 from wayline.domain import Event
-from wayline.observation.events import UNVERIFIED
 from wayline.observation.vocabulary import VOCABULARY
 from wayline.store import Rejection, Volume
 from wayline.store.durable import all_rows
+from wayline.store.encoding import BROKEN, IMPORTED, LATE, NOT_VERIFIED, hour_of
 
 __all__ = ["OTHERS", "VOLUMES_SCHEMA", "Counting", "kept_volumes", "own_names"]
 
@@ -26,7 +26,6 @@ OTHERS: Final = "(others)"
 
 _OWN_NAMES_MAX = 200  # names no vocabulary knows that are counted by themselves
 _KEPT = timedelta(days=400)  # rows older than this go
-_LATE = timedelta(hours=1)  # between happening and arriving; more is late
 
 VOLUMES_SCHEMA = """
 CREATE TABLE volumes (
@@ -44,6 +43,7 @@ ON CONFLICT (hour, source, name) DO UPDATE SET stored = stored + excluded.stored
     unverified = unverified + excluded.unverified, broken = broken + excluded.broken"""
 
 _STORED, _DUPLICATES, _CONFLICTS, _REJECTED, _LATE_AT, _IMPORTED, _UNVERIFIED, _BROKEN = range(8)
+_MARKED = ((_LATE_AT, LATE), (_IMPORTED, IMPORTED), (_UNVERIFIED, NOT_VERIFIED), (_BROKEN, BROKEN))
 
 
 class Counting:
@@ -55,34 +55,30 @@ class Counting:
         self._rows: dict[tuple[int, str, str], list[int]] = {}
         self._names: dict[str, str] = {}
 
-    def stored(self, event: Event) -> None:
-        """Count an event that was new."""
-        row = self._row(event.received_at, event.source, event.name)
-        row[_STORED] += 1
-        if not event.fires:
-            row[_IMPORTED] += 1
-        elif event.received_at - event.occurred_at > _LATE:
-            row[_LATE_AT] += 1
-        if event.notes:
-            row[_UNVERIFIED] += UNVERIFIED in event.notes
-            row[_BROKEN] += any(note.startswith("contract: ") for note in event.notes)
+    def stored(self, hour: int, source: str, name: str, marks: int, count: int = 1) -> None:
+        """Count events that were new, of one hour, source, name and set of marks."""
+        row = self._row(hour, source, name)
+        row[_STORED] += count
+        for place, mark in _MARKED:
+            if marks & mark:
+                row[place] += count
 
     def again(self, event: Event, *, is_conflict: bool) -> None:
         """Count an event whose key was there: the same contents, or others."""
-        row = self._row(event.received_at, event.source, event.name)
+        row = self._row(hour_of(event.received_at), event.source, event.name)
         row[_CONFLICTS if is_conflict else _DUPLICATES] += 1
 
     def rejected(self, rejection: Rejection) -> None:
         """Count a message that became no event."""
-        self._row(rejection.received_at, rejection.source, rejection.name)[_REJECTED] += 1
+        self._row(hour_of(rejection.received_at), rejection.source, rejection.name)[_REJECTED] += 1
 
     def volumes(self, since: datetime) -> list[Volume]:
         """What was counted in the hours from this one on, oldest first."""
-        hour = int(since.timestamp()) // 3600
+        hour = hour_of(since)
         return [_volume((*key, *self._rows[key])) for key in sorted(self._rows) if key[0] >= hour]
 
-    def _row(self, at: datetime, source: str, name: str) -> list[int]:
-        key = (int(at.timestamp()) // 3600, source, self._names.get(name) or self._counted_as(name))
+    def _row(self, hour: int, source: str, name: str) -> list[int]:
+        key = (hour, source, self._names.get(name) or self._counted_as(name))
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = [0] * 8
@@ -112,7 +108,7 @@ def own_names(connection: apsw.Connection) -> set[str]:
 
 def kept_volumes(connection: apsw.Connection, since: datetime) -> list[Volume]:
     """What is kept of the hours from this one on, oldest first."""
-    hour = int(since.timestamp()) // 3600
+    hour = hour_of(since)
     rows = all_rows(connection, "SELECT * FROM volumes WHERE hour >= ? ORDER BY hour, source, name", (hour,))
     return [_volume(row) for row in rows]
 
