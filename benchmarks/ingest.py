@@ -298,8 +298,9 @@ def collector_alone(folder: Path, port: int) -> None:
     from wayline.runtime.embedded import calm_collector
     from wayline.runtime.folders import KEPT, keep_versions, read_files
     from wayline.serving import app
-    from wayline.serving.collector import Keys, tracking
+    from wayline.serving.collector import tracking
     from wayline.serving.intake import Intake
+    from wayline.serving.senders import Keys
     from wayline.store.opening import open_store
 
     with open_store(folder / KEPT) as store:

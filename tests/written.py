@@ -29,8 +29,12 @@ def pages() -> dict[str, str]:
 
 
 def commands() -> Mapping[str, Any]:
-    """Every command by the name it is called by, in the order of `wayline --help`."""
-    return dict(get_command(app).commands)
+    """Every command by the name it is called by, in the order of `wayline --help`; one of a group by both names."""
+    found: dict[str, Any] = {}
+    for name, each in get_command(app).commands.items():
+        within = getattr(each, "commands", None)
+        found |= {name: each} if within is None else {f"{name} {inner}": one for inner, one in within.items()}
+    return found
 
 
 def example_of(command: Any) -> str:
@@ -47,7 +51,9 @@ def cli_page() -> str:
         "Exit codes: 0 done; 1 the playbook, mapping or data has problems, which are printed; 2 the command was "
         "misspelt; 3 this installation is in the way (a lock, a disk, a port); 70 a defect of Wayline's.",
         "| command | |\n|---|---|\n"
-        + "\n".join(f"| [`{name}`](#{name}) | {first_of(each)} |" for name, each in commands().items()),
+        + "\n".join(
+            f"| [`{name}`](#{name.replace(' ', '-')}) | {first_of(each)} |" for name, each in commands().items()
+        ),
     ]
     for name, command in commands().items():
         said = command.help.strip().split("\n\nExample:")[0]

@@ -149,6 +149,13 @@ def test_events_come_back_in_order_with_their_places(log: Log) -> None:
     assert log.read(3, 10) == [] and log.head() == 3
 
 
+def test_what_was_not_stored_is_counted_by_source(log: Log) -> None:
+    log.append([event(1), event(1, source="till")])
+    appended = log.append([event(1), event(1), event(1, source="till", name="Help Viewed"), event(2)])
+    assert dict(appended.beside) == {("web", "duplicate"): 2, ("till", "conflict"): 1}
+    assert (appended.stored, appended.duplicates, appended.conflicts) == (1, 2, 1)
+
+
 def test_an_event_is_stored_once(log: Log) -> None:
     log.append([event(1), event(2)])
     retried = event(1, received_at=NOON + 90 * MINUTE, occurred_at=NOON + 61 * timedelta(seconds=1))

@@ -93,12 +93,12 @@ def parse(
     fires: bool = True,
     place: int = 0,
     prove: Callable[[Mapping[str, Any]], Shown | None] | None = None,
+    bytes_max: int = LIMITS["bytes_max"],
 ) -> Parsed:
     """Read one message; raises `Rejected` with the field and the way out.
 
-    `sent_at` is the batch's, `currency` what amounts without one are in, `trusted` says that the key was secret,
-    `fires` is False for imported history, `place` is the message's place in its request, `prove` tells what a message
-    shows beyond its key.
+    `sent_at` is the batch's, `currency` what amounts without one are in, `trusted` says that the key was secret, `fires`
+    is False for imported history, `place` is that in its request, `prove` tells what a message shows beyond its key.
     """
     if not isinstance(raw, Mapping):
         raise Rejected("not_an_object", "", f"expected a message (a JSON object), got {type(raw).__name__}")
@@ -130,7 +130,7 @@ def parse(
     if "products" in properties or "total" in properties:
         _state_revenue(name, properties, reading)
     event_id = _event_id(raw, source, received_at, place, reading)
-    event_id, properties, kept = _assured(event_id, name, properties, kept, reading)
+    event_id, properties, kept = _assured(event_id, name, properties, kept, reading, bytes_max=bytes_max)
     if shown is not None and shown.customer_id and identifiers:
         identifiers = (*identifiers, Identifier(CLICKED, shown.customer_id))
     event = Event(
@@ -164,6 +164,7 @@ def parse_batch(
     fires: bool = True,
     context: Mapping[str, Any] | None = None,
     prove: Callable[[Mapping[str, Any]], Shown | None] | None = None,
+    bytes_max: int = LIMITS["bytes_max"],
 ) -> list[Parsed | Rejected]:
     """Read each message by itself: a verdict for each, in order, and no bad one touches its neighbours.
 
@@ -177,7 +178,7 @@ def parse_batch(
         try:
             parsed = parse(
                 item, source=source, received_at=received_at, keyed=keyed, sent_at=sent_at, currency=currency,
-                trusted=trusted, fires=fires, place=place, prove=prove,
+                trusted=trusted, fires=fires, place=place, prove=prove, bytes_max=bytes_max,
             )  # fmt: skip
         except Rejected as verdict:
             verdicts.append(verdict)
@@ -515,13 +516,13 @@ def _encoded(value: Any, order: Literal["deterministic"] | None = None) -> bytes
 
 
 def _assured(
-    event_id: str, name: str, properties: dict[str, Any], context: dict[str, Any], reading: Reading
+    event_id: str, name: str, properties: dict[str, Any], context: dict[str, Any], reading: Reading, *, bytes_max: int
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The contents, once no byte of them holds an identifier, a NUL or more than an event may weigh."""
     whole = {"messageId": event_id, "event": name, "properties": properties, "context": context}
     encoded = _encoded(whole)
-    if len(encoded) > LIMITS["bytes_noted"]:
-        _weigh(len(encoded), reading)
+    if len(encoded) > min(LIMITS["bytes_noted"], bytes_max):
+        _weigh(len(encoded), bytes_max, reading)
     if b"\\u0000" in encoded:
         _refuse_nul(whole)
     if reading.personal and b"\\u0000" in _encoded(reading.personal):
@@ -537,9 +538,9 @@ def _assured(
     return event_id, properties, context
 
 
-def _weigh(size: int, reading: Reading) -> None:
-    if size > LIMITS["bytes_max"]:
-        raise Rejected("oversize", "", f"{size} bytes, at most {LIMITS['bytes_max']}; send references, not contents")
+def _weigh(size: int, most: int, reading: Reading) -> None:
+    if size > most:
+        raise Rejected("oversize", "", f"{size} bytes, at most {most}; send references, not contents")
     reading.notes.append(f"large: {size} bytes")
 
 

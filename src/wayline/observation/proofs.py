@@ -22,15 +22,10 @@ from msgspec import Struct
 from wayline.domain import Identifier
 
 __all__ = [
-    "CLICK",
-    "CLICKED",
-    "IDENTITY_FIELD",
-    "IDENTITY_SECONDS_MAX",
-    "Proofs",
-    "Shown",
-    "read_identity",
-    "without_click",
-]
+    "CLICK", "CLICKED", "IDENTITY_FIELD", "IDENTITY_SECONDS_MAX",
+    "Proofs", "Shown",
+    "click_token", "clicked", "read_identity", "without_click",
+]  # fmt: skip
 
 CLICKED: Final = "click_token"
 """Kind of the identifier of whoever came by a link in a message of ours; its value is the customer's id as it is."""
@@ -46,6 +41,7 @@ _CLICK_CHARACTERS_MAX: Final = 256  # of a click token
 _NAMES: Final = {"sub": "user_id", "user_id": "user_id", "email": "email", "phone": "phone"}
 _PERSONAL: Final = frozenset(_NAMES.values())
 _ADDRESSES: Final = ("url", "search", "referrer")
+_LANDING: Final = "click token"
 _NONE: Final[Mapping[str, Any]] = {}
 
 
@@ -75,17 +71,15 @@ class Shown(Struct, frozen=True):
 
 
 class Proofs(Struct, frozen=True):
-    """What one request lets its messages show."""
+    """What one request lets its messages show: plain values, which another process may be handed."""
 
     now: datetime
     secret: bytes = b""
     """Of the source's identity tokens; empty if it has none."""
     in_header: str = ""
     """The identity token that speaks for all messages of the request."""
-    clicked: Callable[[str], str] | None = None
-    """Whose click token that is; empty if it is no valid one."""
 
-    def __call__(self, raw: Mapping[str, Any]) -> Shown | None:
+    def of(self, raw: Mapping[str, Any], *, keyed: Callable[[str, str], str]) -> Shown | None:
         """What a message shows; None if nothing, which is nearly always."""
         context = raw.get("context")
         if type(context) is not dict:
@@ -102,17 +96,14 @@ class Proofs(Struct, frozen=True):
         told = {**raw, "context": {**context, "page": _left(page, found)} if context else context}
         if type(properties) is dict:
             told["properties"] = _left(properties, found)
-        return Shown(told, named, self._customer(found), notes)
+        customers = (clicked(token, keyed, self.now) for token in dict.fromkeys(found))
+        return Shown(told, named, next(filter(None, customers), ""), notes)
 
     def _identity(self, token: Any) -> tuple[Mapping[str, str], tuple[str, ...]]:
         if not self.secret:
             return {}, ("identity token: this source has no identity_secret_env to check it by",)
         named = read_identity(token, self.secret, self.now)
         return ({}, (f"identity token: {named}",)) if isinstance(named, str) else (named, ())
-
-    def _customer(self, tokens: list[str]) -> str:
-        clicked = self.clicked
-        return "" if clicked is None else next(filter(None, map(clicked, dict.fromkeys(tokens))), "")
 
 
 # ------------------------------------------------------------------ who is logged in at the shop
@@ -152,6 +143,21 @@ def _part(text: str) -> dict[str, Any] | None:
 
 
 # ------------------------------------------------------------------ who came by a link of ours
+
+
+def click_token(customer_id: str, expires_at: datetime, keyed: Callable[[str, str], str]) -> str:
+    """What the address of a page says of who came to it by a link of ours, and until when."""
+    said = f"{customer_id}.{int(expires_at.timestamp()):x}"
+    return f"{said}.{keyed(_LANDING, said)}"
+
+
+def clicked(token: str, keyed: Callable[[str, str], str], now: datetime) -> str:
+    """Whose click token that is; empty if it was not made here, or is too old."""
+    said, _, proof = token.rpartition(".")
+    customer_id, _, expires = said.rpartition(".")
+    if not customer_id or not hmac.compare_digest(proof.encode("utf-8", "replace"), keyed(_LANDING, said).encode()):
+        return ""
+    return customer_id if int(expires, 16) >= now.timestamp() else ""
 
 
 def without_click(address: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from wayline.conditions import Condition, parse
 from wayline.domain import Cap, Policy, QuietHours, Schedule, Suppression
+from wayline.errors import AuthorError
 from wayline.observation.money import EXPONENTS, minor
 from wayline.playbook.grammar import (
     Anything,
@@ -29,9 +30,9 @@ from wayline.playbook.grammar import (
 )
 from wayline.playbook.names import CHANNELS, GATES, NAME, PURPOSES, Known, check_facts, check_known
 from wayline.playbook.sources import SOURCE, check_sources
-from wayline.playbook.texts import Node, Place
+from wayline.playbook.texts import Findings, Node, Place, plain, read_toml
 
-__all__ = ["POLICY", "SHOP", "ShopSettings", "amount", "read_policy", "read_schedules", "read_shop"]
+__all__ = ["POLICY", "SHOP", "ShopSettings", "amount", "read_policy", "read_schedules", "read_shop", "read_sources"]
 
 _PURPOSES = Listing(Text(PURPOSES, means="a purpose"), single=True, least=1, most=3)
 _CHANNELS = Listing(Text(CHANNELS, means="a channel"), single=True, most=len(CHANNELS))
@@ -260,6 +261,21 @@ SHOP = Record(
             "Who may send events, by the name their events carry; nobody may if none is named.",
             default={},
         ),
+        "collector": Field(
+            Record(
+                {
+                    "event_bytes_max": Field(
+                        Number(1024, 4 << 20, whole=True),
+                        "Bytes of one event beyond which it is rejected; 524288 if not said.",
+                    ),
+                    "requests_per_second": Field(
+                        Number(0.01, 1e6), "How many requests by one key are taken; 20000 if not said."
+                    ),
+                },
+                "what the collector takes",
+            ),
+            "What the collector takes.",
+        ),
         "measurement": Field(
             Record(
                 {
@@ -290,14 +306,14 @@ class ShopSettings(Struct, frozen=True, kw_only=True):
     schedules: tuple[Section, ...] = ()
 
 
-def read_shop(root: Node, place: Place, plain: Mapping[str, Any]) -> ShopSettings:
+def read_shop(root: Node, place: Place, values: Mapping[str, Any]) -> ShopSettings:
     """The settings of one shop; what is wrong with them is noted at the place."""
     section = SHOP.read(root, place)
     check_sources(section["sources"], section)
     shop = section["shop"]
     schedules = tuple(section["schedules"].values())
     if not isinstance(shop, Section):
-        return ShopSettings(values=plain, channels=tuple(section["channels"]) or CHANNELS, schedules=schedules)
+        return ShopSettings(values=values, channels=tuple(section["channels"]) or CHANNELS, schedules=schedules)
     zone = shop["zone"] or "UTC"
     try:
         ZoneInfo(zone)
@@ -309,13 +325,26 @@ def read_shop(root: Node, place: Place, plain: Mapping[str, Any]) -> ShopSetting
         shop.wrong("currency", f"expected an ISO 4217 code such as 'EUR', found {currency!r}.")
         currency = "EUR"
     return ShopSettings(
-        values=plain,
+        values=values,
         currency=currency,
         languages=shop["languages"] or ("en",),
         zone=zone,
         channels=tuple(section["channels"]) or CHANNELS,
         schedules=schedules,
     )
+
+
+def read_sources(text: str) -> Mapping[str, Mapping[str, Any]]:
+    """The sources in the text of a wayline.toml; raises AuthorError with all that is wrong with it."""
+    findings = Findings()
+    root = read_toml("wayline.toml", text, findings)
+    if root is not None:
+        section = SHOP.read(root, Place("wayline.toml", findings))
+        check_sources(section["sources"], section)
+    if root is None or findings.problems:
+        raise AuthorError(findings.problems)
+    sources: Mapping[str, Mapping[str, Any]] = plain(root).get("sources", {})
+    return sources
 
 
 def read_schedules(sections: tuple[Section, ...], known: Known, amounts: Mapping[str, int]) -> tuple[Schedule, ...]:

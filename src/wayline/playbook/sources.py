@@ -6,16 +6,45 @@ A secret that must be had to check a signature stands in the environment of the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from datetime import date
+from typing import Final
 
-from wayline.playbook.grammar import Field, Kinds, Record, Section, Text
+from wayline.playbook.grammar import Field, Kinds, Listing, Number, Record, Section, Text
 
-__all__ = ["ENVIRONMENT", "SOURCE", "check_sources"]
+__all__ = ["ENVIRONMENT", "KEY_PREFIXES", "SCOPES", "SOURCE", "check_sources"]
 
 _OURS = "wayline"  # the source of events the engine writes itself
 
 ENVIRONMENT: Final = Text(pattern=r"[A-Za-z_][A-Za-z0-9_]{0,127}", means="the name of a variable of the environment")
 """Where a secret is that is kept out of every file."""
+
+KEY_PREFIXES: Final = ("wlp_", "wls_")
+"""What new keys begin with, public and secret, so that people and scanners of published code know one on sight."""
+
+SCOPES: Final = ("events", "webhooks", "decide", "read", "privacy", "admin")
+"""What a secret key may be good for."""
+
+_WRITE_KEY: Final = Text(
+    # A secret key in this place would be written down in the open, and in every page of the shop.
+    pattern=rf"(?!{KEY_PREFIXES[1]})[A-Za-z0-9_.-]{{8,200}}",
+    means=f"a key of 8 to 200 letters, digits, '_', '-' and '.' that does not begin with {KEY_PREFIXES[1]!r}",
+)
+_SECRET_HASH: Final = Text(pattern=r"[0-9a-f]{64}", means="a SHA-256 hash in 64 hexadecimal digits")
+_KEY: Final = Record(
+    {
+        "write_key": Field(_WRITE_KEY, "A public key."),
+        "secret_key_sha256": Field(_SECRET_HASH, "The hash of a secret key."),
+        "scopes": Field(
+            Listing(Text(SCOPES, means="a scope"), single=True, least=1, most=len(SCOPES)),
+            "What a secret key is good for; `events` if not said.",
+        ),
+        "expires_on": Field(
+            Text(pattern=r"[0-9]{4}-[0-9]{2}-[0-9]{2}", means="a day such as 2026-12-31"),
+            "The last day it works, in UTC; it works for ever if none is said.",
+        ),
+    },
+    "a key",
+)
 
 
 def _kind(name: str, means: str) -> Field:
@@ -28,12 +57,35 @@ SOURCE: Final = Kinds(
             {
                 "kind": _kind("tracking", "A client of the tracking API; what is meant if none is said."),
                 "write_key": Field(
-                    Text(pattern=r"[A-Za-z0-9_.-]{8,200}", means="a key of 8 to 200 letters, digits, '_', '-' and '.'"),
-                    "A public key, for browsers and apps: anybody can read it there, so it may tell less.",
+                    _WRITE_KEY, "A public key, for browsers and apps: anybody can read it there, so it may tell less."
                 ),
                 "secret_key_sha256": Field(
-                    Text(pattern=r"[0-9a-f]{64}", means="a SHA-256 hash in 64 hexadecimal digits"),
-                    "The hash of a secret key, for servers; the key itself is in no file.",
+                    _SECRET_HASH, "The hash of a secret key, for servers; the key itself is in no file."
+                ),
+                "keys": Field(
+                    Listing(_KEY, most=16),
+                    "More keys, each with its day and its scopes: `wayline keys new` writes them.",
+                    default=(),
+                ),
+                "origins": Field(
+                    Listing(
+                        Text(
+                            pattern=r"https?://[a-z0-9.-]+(:[0-9]{1,5})?",
+                            means="a page's origin such as 'https://www.larkfell.example', in small letters",
+                        ),
+                        single=True,
+                        least=1,
+                        most=100,
+                    ),
+                    "The pages from which its write keys may send, as browsers name them; any if none is said.",
+                    default=(),
+                ),
+                "requests_per_second": Field(
+                    Number(0.01, 1e6), "How many requests by each of its keys are taken; `[collector]` says it for all."
+                ),
+                "identity_secret_env": Field(
+                    ENVIRONMENT,
+                    "Where the secret is that the shop's server signs identity tokens with; 32 characters or more.",
                 ),
             },
             "a source",
@@ -66,13 +118,31 @@ def check_sources(sources: Mapping[str, Section], settings: Section) -> None:
             _check_keys(name, source, holders)
 
 
+_KEYS: Final = ("write_key", "secret_key_sha256")
+
+
 def _check_keys(name: str, source: Section, holders: dict[str, str]) -> None:
-    fields: tuple[Any, ...] = ("write_key", "secret_key_sha256")
-    if not source.nodes.keys() & set(fields):
+    if not source.nodes.keys() & {*_KEYS, "keys"}:
         source.place.wrong(
             source.node, f"source {name!r} has no key. Give it a 'write_key' (public) or a 'secret_key_sha256'."
         )
-    for field in fields:
-        other = holders.setdefault(source[field], name) if source[field] else name
-        if other != name:
-            source.wrong(field, f"source {other!r} has this key too. Give each source a key of its own.")
+    for each in source["keys"]:
+        _check_key(each)
+    for each in (source, *source["keys"]):
+        for field in _KEYS:
+            other = holders.setdefault(each[field], name) if each[field] else name
+            if other != name:
+                each.wrong(field, f"source {other!r} has this key too. Give each source a key of its own.")
+
+
+def _check_key(key: Section) -> None:
+    said = [field for field in _KEYS if field in key.nodes]
+    if len(said) != 1:
+        came = "both" if said else "neither"
+        key.place.wrong(key.node, f"expected a 'write_key' or a 'secret_key_sha256', found {came}.")
+    if key["scopes"] and "write_key" in key.nodes:
+        key.wrong("scopes", "a public key may only append. Give scopes to a 'secret_key_sha256'.")
+    try:
+        date.fromisoformat(key["expires_on"] or "2000-01-01")
+    except ValueError:
+        key.wrong("expires_on", f"expected a day such as 2026-12-31, found {key['expires_on']!r}.")

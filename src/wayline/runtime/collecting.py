@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,7 +12,8 @@ from msgspec import Struct
 
 from wayline.errors import Rejected
 from wayline.observation.events import parse_batch
-from wayline.observation.proofs import Shown
+from wayline.observation.proofs import Proofs
+from wayline.observation.vocabulary import LIMITS
 from wayline.store import Appended, Log, Rejection, Vault
 from wayline.store.encoding import Encoded, encoded
 
@@ -31,8 +33,9 @@ class Delivered(Struct, frozen=True):
     """What the request says of all its messages; a message's own context wins, key by key."""
     unreadable: Sequence[tuple[bytes, Rejected]] = ()
     """What could not even be cut into messages, each with the reason: kept as it came."""
-    prove: Callable[[Mapping[str, Any]], Shown | None] | None = None
-    """What a message shows beyond its key."""
+    proofs: Proofs | None = None
+    """What lets a message show more than its key does."""
+    event_bytes_max: int = LIMITS["bytes_max"]
 
 
 class Collected(Struct, frozen=True):
@@ -105,7 +108,8 @@ def _read(
         trusted=request.trusted,
         fires=request.fires,
         context=request.context,
-        prove=request.prove,
+        prove=None if request.proofs is None else partial(request.proofs.of, keyed=keyed),
+        bytes_max=request.event_bytes_max,
     )
     for place, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
         if isinstance(verdict, Rejected):

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,17 +34,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wayline.channels.opening import OpenedChannels, open_channels
 from wayline.domain import Playbook
 from wayline.errors import OperatorError, StoreUnavailable
+from wayline.playbook.settings import read_sources
 from wayline.runtime.collecting import Collector
 from wayline.runtime.embedded import calm_collector
 from wayline.runtime.folders import KEPT, keep_versions, read_files
 from wayline.runtime.service import Keeper, Running
 from wayline.runtime.shipping import Shipper
-from wayline.serving.collector import Keys, tracking
+from wayline.serving.collector import tracking
 from wayline.serving.dashboard import dashboard
+from wayline.serving.figures import figures
 from wayline.serving.intake import Intake
 from wayline.serving.latest import Latest
 from wayline.serving.report import Report, build
 from wayline.serving.season import MARK, kept_report
+from wayline.serving.senders import REQUESTS_PER_SECOND, Keys, Watched
 from wayline.serving.unsubscribe import unsubscribing
 from wayline.serving.webhooks import webhooks
 from wayline.sources import Receiver
@@ -85,7 +88,8 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
                 serving = compose_simulated(store, playbook, kept_report(folder), hosts=hosts)
             else:
                 receivers = open_receivers(playbook.settings.get("sources", {}), os.environ)
-                serving = compose(store, playbook, channels, receivers=receivers, hosts=hosts)
+                keys = _keys(playbook, os.environ, folder / "wayline.toml")
+                serving = compose(store, playbook, channels, keys=keys, receivers=receivers, hosts=hosts)
             address = listening.getsockname()
             _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
             calm_collector()
@@ -97,6 +101,7 @@ def compose(
     playbook: Playbook,
     channels: OpenedChannels,
     *,
+    keys: Keys | None = None,
     receivers: Mapping[str, Receiver] | None = None,
     hosts: frozenset[str] = LOOPBACK,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -107,13 +112,17 @@ def compose(
     beside = shipper.look if shipper is not None else lambda now: None
     keeper = Keeper(store, playbook, channels.by_name, beside=beside)
     running = Running(keeper, clock=clock)
+    public_url = _public_url(playbook)
+    keys = keys if keys is not None else _keys(playbook, {})
+    limits = {name: most for name, most in playbook.settings.get("collector", {}).items() if name == "event_bytes_max"}
     intake = Intake(Collector(store.log, store.vault, currency=playbook.currency), on_stored=running.told)
     routes: list[BaseRoute] = [
-        *tracking(Keys(playbook.settings.get("sources", {})), intake, public_url=_public_url(playbook), clock=clock),
-        *webhooks(receivers or {}, intake, public_url=_public_url(playbook), clock=clock),
+        *tracking(keys, intake, public_url=public_url, **limits, clock=clock),
+        *webhooks(receivers or {}, intake, public_url=public_url, clock=clock),
         *unsubscribing(store, playbook, keeper.customer, on_stored=running.told, clock=clock),
-        Route("/health", _health(store, running, intake)),
-        _pages(store, playbook, latest, hosts),
+        Route("/health", _health(store, running, intake, keys)),
+        Route("/v1/{path:path}", _Unknown(intake)),  # behind all that is known under /v1
+        _pages(store, playbook, latest, hosts, [Route("/metrics", _figures(store, running, intake, clock))]),
     ]
     app = Starlette(routes=routes, lifespan=_lifespan(latest, running, intake, shipper))
     return Serving(app, running, intake, latest)
@@ -128,9 +137,25 @@ def compose_simulated(
     return Serving(Starlette(routes=routes, lifespan=_lifespan(latest)), None, None, latest)
 
 
-def _pages(store: Store, playbook: Playbook, latest: Latest, hosts: frozenset[str]) -> Mount:
-    routes = dashboard(store.state, store.log, store.vault, playbook, latest)
+def _keys(playbook: Playbook, environ: Mapping[str, str], file: Path | None = None) -> Keys:
+    """Who may send, by the playbook as it was read, and by the file it came from whenever that changes."""
+    rate = playbook.settings.get("collector", {}).get("requests_per_second", REQUESTS_PER_SECOND)
+    watched = None if file is None else Watched(file, read_sources)
+    return Keys(playbook.settings.get("sources", {}), environ, usual_rate=rate, watched=watched)
+
+
+def _pages(
+    store: Store, playbook: Playbook, latest: Latest, hosts: frozenset[str], more: Sequence[BaseRoute] = ()
+) -> Mount:
+    routes = [*more, *dashboard(store.state, store.log, store.vault, playbook, latest)]
     return Mount("", routes=routes, middleware=[Middleware(_OnlyHere, hosts=hosts, latest=latest)])
+
+
+def _figures(store: Store, running: Running, intake: Intake, clock: Callable[[], datetime]) -> Callable[[Request], Any]:
+    def behind() -> tuple[int, datetime | None]:
+        return store.log.head() - running.health.position, running.health.looked_at
+
+    return figures(intake.counts, lambda: intake.bytes, behind, clock=clock)
 
 
 def _lifespan(
@@ -202,7 +227,20 @@ class _Simulated:
         await JSONResponse(told, 403)(scope, receive, send)
 
 
-def _health(store: Store, running: Running, intake: Intake) -> Callable[[Request], Response]:
+class _Unknown:
+    """A path nobody answers: told as clients need it, for they would try again for ever."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        self._intake.counts.refuse("unknown_path")
+        message = "nothing is taken here; the paths are in docs/reference/collector.md"
+        await JSONResponse({"code": "unknown_path", "message": message}, 404)(scope, receive, send)
+
+
+def _health(store: Store, running: Running, intake: Intake, keys: Keys) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
         health = running.health
         try:
@@ -219,7 +257,8 @@ def _health(store: Store, running: Running, intake: Intake) -> Callable[[Request
                 "handed_over": health.handed_over,
                 "set_aside": health.set_aside,
             },
-            "collector": dict(intake.counts),
+            "collector": intake.counts.summary(),
+            "keys": keys.trouble or "ok",
         }
         return JSONResponse(told, 200 if health.state in ("running", "starting") else 503)
 

@@ -10,101 +10,228 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import json
-import zlib
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Struct
-from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 
 from wayline.errors import Rejected, StoreUnavailable
+from wayline.observation.dialects import pixel_of
+from wayline.observation.proofs import Proofs
 from wayline.observation.properties import read_instant
+from wayline.observation.vocabulary import LIMITS
 from wayline.runtime.collecting import Delivered
+from wayline.serving import bodies
+from wayline.serving.answers import GIF, JSON, SUCCESS, Refused, Send, after, send, send_preflight, send_refusal
 from wayline.serving.intake import Intake, QueueFull, Room
+from wayline.serving.senders import Keys, Sender
 
-__all__ = ["BODY_MAX", "MEMBERS_MAX", "Keys", "Sender", "inflate", "tracking"]
-
-BODY_MAX = 8 << 20  # bytes of a body, before and after decompression
-MEMBERS_MAX = 4  # of a gzip body
-_SMALL = 256 << 10  # bytes of a body that is read at once; a larger one must not hold up whoever else asks
+__all__ = ["BATCHES", "PIXELS", "SINGLES", "tracking"]
 
 _Scope: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-_Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-_Header: TypeAlias = tuple[bytes, bytes]
+_Headers: TypeAlias = Mapping[bytes, bytes]
 
-_KINDS = {
+_KINDS: Final = {
     "track": "track", "identify": "identify", "page": "page", "screen": "screen", "group": "group", "alias": "alias",
+    "merge": "merge",
     "t": "track", "i": "identify", "p": "page", "s": "screen", "g": "group", "a": "alias",
 }  # fmt: skip
-_BATCHES = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch")
-_METRICS = ("/v1/m", "/m")
-
-_SUCCESS = b'{"success":true}'
-_JSON: _Header = (b"content-type", b"application/json")
-_CORS: tuple[_Header, ...] = (
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"Retry-After"),
-)
-_PREFLIGHT: tuple[_Header, ...] = (
-    *_CORS,
-    (b"access-control-allow-methods", b"POST, GET, OPTIONS"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type, Content-Encoding, X-Retry-Count"),
-    (b"access-control-max-age", b"86400"),
-)
+SINGLES: Final[Mapping[str, str]] = {f"/v1/{name}": kind for name, kind in _KINDS.items()}
+"""Paths that take one message, and its type."""
+BATCHES: Final = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch")
+"""Paths that take `{"batch": [message, ...]}`."""
+PIXELS: Final[Mapping[str, str]] = {
+    path: kind for kind in ("track", "page") for path in (f"/pixel/v1/{kind}", f"/v1/pixel/{kind}")
+}
+"""Paths of pictures whose address holds one message, and its type."""
+_METRICS: Final = ("/v1/m", "/m")
 
 
-class _Refused(Exception):
-    """An answer that is no success: what the client is told."""
+def tracking(
+    keys: Keys,
+    intake: Intake,
+    *,
+    public_url: str = "",
+    event_bytes_max: int = LIMITS["bytes_max"],
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[Route]:
+    """The routes of the tracking API.
 
-    def __init__(self, status: int, code: str, message: str, headers: Sequence[_Header] = ()) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = headers
-        self.errors: Sequence[Mapping[str, str]] = ()
-
-
-# ------------------------------------------------------------------ who sends
-
-
-class Sender(Struct, frozen=True):
-    """A source that may send, as its key says."""
-
-    source: str
-    trusted: bool
-    """Whether the key was secret: a browser's is not, and what it says of a person is a claim."""
-
-
-class Keys:
-    """The keys of `[sources.NAME]`, kept as hashes."""
-
-    def __init__(self, sources: Mapping[str, Mapping[str, str]]) -> None:
-        self._senders: dict[str, Sender] = {}
-        for source, said in sources.items():
-            if said.get("write_key"):
-                self._senders[_hashed(said["write_key"])] = Sender(source, trusted=False)
-            if said.get("secret_key_sha256"):
-                self._senders[said["secret_key_sha256"]] = Sender(source, trusted=True)
-
-    def sender(self, key: str) -> Sender | None:
-        """Whose key that is; None if nobody's."""
-        # Looked up by its hash, how long it takes tells nothing of the keys there are.
-        return self._senders.get(_hashed(key))
-
-    def __len__(self) -> int:
-        return len(self._senders)
+    `public_url` is where browsers reach it, `event_bytes_max` what one event may weigh.
+    """
+    shop = _Shop(keys, intake, public_url.rstrip("/"), event_bytes_max, clock)
+    return [
+        *(Route(path, _Endpoint(shop)) for path in BATCHES),
+        *(Route(path, _Endpoint(shop, kind)) for path, kind in SINGLES.items()),
+        *(Route(path, _Pixel(shop, kind)) for path, kind in PIXELS.items()),
+        *(Route(path, _Metrics()) for path in _METRICS),
+        Route("/v1/projects/{write_key}/settings", _Settings(shop)),
+    ]
 
 
-def _hashed(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+class _Shop(Struct, frozen=True):
+    """What every path needs: whose keys there are, and where messages go."""
+
+    keys: Keys
+    intake: Intake
+    public_url: str
+    event_bytes_max: int
+    clock: Callable[[], datetime]
+
+
+class _Endpoint:
+    """One path. A plain ASGI application: it is asked more often than everything else together."""
+
+    method = "POST"
+    success = SUCCESS
+    headers: Sequence[tuple[bytes, bytes]] = (JSON,)
+
+    def __init__(self, shop: _Shop, kind: str = "") -> None:
+        self.shop = shop
+        self.kind = kind
+
+    async def __call__(self, scope: _Scope, receive: _Receive, to: Send) -> None:
+        """Answer one request."""
+        if scope["method"] == "OPTIONS":
+            await send_preflight(to)
+            return
+        headers = dict(scope["headers"])
+        try:
+            with Room(self.shop.intake) as room:
+                sender = await self._take(scope, headers, receive, room)
+        except Refused as refused:
+            await self._refuse(refused, to)
+        except QueueFull:
+            # What is still on its way is not read, so the connection cannot be used again.
+            busy = (*after(1), (b"x-ratelimit-reset", b"1"), (b"connection", b"close"))
+            await self._refuse(Refused(429, "busy", "too much waits to be written; send it again later", busy), to)
+        except bodies.Gone:
+            return
+        else:
+            page = headers.get(b"origin", b"") if sender.pages else b""
+            await send(to, 200, self.success, self.headers, page=page)
+
+    async def _refuse(self, refused: Refused, to: Send) -> None:
+        self.shop.intake.counts.refuse(refused.code, refused.source)
+        await send_refusal(to, refused)
+
+    async def _take(self, scope: _Scope, headers: _Headers, receive: _Receive, room: Room) -> Sender:
+        if scope["method"] != self.method:
+            allowed = f"{self.method}, OPTIONS".encode()
+            raise Refused(405, "method", f"expected {self.method}, got {scope['method']}", ((b"allow", allowed),))
+        asked = _asked(scope["query_string"])
+        query = dict(reversed(asked))  # the first of a name counts
+        in_header = _key_of_header(headers.get(b"authorization", b"").decode("latin-1"))
+        # A key that is known from the header is judged before anything of the body is read.
+        sender = self._admitted(in_header, headers) if in_header else None
+        told = await self._told(asked, headers, receive, room)
+        if sender is None:
+            in_body = told.get("writeKey")
+            key = (in_body if isinstance(in_body, str) else "") or query.get("writeKey", "")
+            sender = self._admitted(key, headers)
+            if sender.trusted and not in_body:
+                message = "a secret key never stands in a URL: replace it, and send it as Basic"
+                raise Refused(401, "secret_in_url", message, source=sender.source)
+        delivered = self._delivered(told, sender, headers)
+        verdicts = await self._stored(delivered, room, sender)
+        if verdicts and query.get("strict") == "1":
+            raise _strict(verdicts, sender, is_batch=not self.kind)
+        return sender
+
+    async def _told(
+        self, asked: Sequence[tuple[str, str]], headers: _Headers, receive: _Receive, room: Room
+    ) -> Mapping[str, Any]:
+        return await bodies.parse(await bodies.read(headers, receive, room), headers, room)
+
+    async def _stored(self, delivered: Delivered, room: Room, sender: Sender) -> Sequence[tuple[int, Rejected]]:
+        try:
+            return await self.shop.intake.store(delivered, room.bytes)
+        except StoreUnavailable as error:
+            message = f"nothing was kept: {error}"
+            raise Refused(503, "store_unavailable", message, after(5), source=sender.source) from error
+        except Exception as error:
+            message = f"nothing was kept, by a defect of Wayline's: {type(error).__name__}"
+            raise Refused(500, "defect", message, source=sender.source) from error
+
+    def _admitted(self, key: str, headers: _Headers) -> Sender:
+        """Whose key that is, if they may send now and from there."""
+        keys = self.shop.keys
+        sender = keys.sender(key)
+        if sender is None:
+            raise _nobodys(key, keys)
+        if sender.expires_at is not None and self.shop.clock() >= sender.expires_at:
+            message = f"this key worked until {sender.expires_at:%Y-%m-%d}; take the newer one of its source"
+            raise Refused(401, "expired_key", message, source=sender.source)
+        if "events" not in sender.scopes:
+            message = "this key is not good for events; give it that scope, or take another"
+            raise Refused(403, "no_scope", message, source=sender.source)
+        if sender.pages and _page(headers) not in {"", *sender.pages}:
+            message = f"this key is for other pages than {_page(headers)[:200]!r}; compare 'origins' in wayline.toml"
+            raise Refused(403, "wrong_origin", message, source=sender.source)
+        wait = keys.wait(sender)
+        if wait:
+            seconds = str(math.ceil(wait)).encode()
+            told = ((b"retry-after", seconds), (b"x-ratelimit-reset", seconds))
+            message = f"more than {sender.requests_per_second:g} requests a second by this key; send it again later"
+            raise Refused(429, "rate_limited", message, told, source=sender.source)
+        return sender
+
+    def _delivered(self, told: Mapping[str, Any], sender: Sender, headers: _Headers) -> Delivered:
+        received_at = self.shop.clock()
+        proofs = Proofs(received_at, sender.identity_secret, headers.get(b"x-wayline-identity", b"").decode("latin-1"))
+        most = self.shop.event_bytes_max
+        if self.kind:
+            items: Sequence[Any] = ({**told, "type": self.kind},)
+            return Delivered(
+                items, sender.source, received_at, trusted=sender.trusted, proofs=proofs, event_bytes_max=most
+            )
+        items = told.get("batch")  # type: ignore[assignment]  # looked at in the next line
+        if not isinstance(items, list):
+            message = f"expected 'batch' to be a list of messages, got {type(items).__name__}"
+            raise Refused(400, "no_batch", message, source=sender.source)
+        sent_at = None
+        try:
+            sent_at = read_instant(told["sentAt"], "sentAt") if told.get("sentAt") else None
+        except Rejected:
+            # Each message then says so itself, and is kept with that reason.
+            items = [{"sentAt": told["sentAt"], **each} if isinstance(each, dict) else each for each in items]
+        context = told.get("context")
+        return Delivered(
+            items, sender.source, received_at, sent_at, trusted=sender.trusted,
+            context=context if isinstance(context, dict) else None,
+            unreadable=told.get(bodies.SPOILED, ()), proofs=proofs, event_bytes_max=most,
+        )  # fmt: skip
+
+
+_FIELDS_MAX: Final = 200  # parameters of an address
+
+
+def _asked(query: bytes) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    try:
+        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_FIELDS_MAX)
+    except ValueError as error:
+        raise Refused(400, "bad_query", f"the query cannot be read: {error}") from error
+
+
+def _nobodys(key: str, keys: Keys) -> Refused:
+    if not len(keys):
+        message = (
+            "this shop takes no events yet, since its wayline.toml names no source with a key. "
+            "Make one: wayline keys new FOLDER --source web --write"
+        )
+        return Refused(401, "no_sources", message)
+    if not key:
+        message = "no write key: send it as Basic user name, as 'writeKey' in the body or the query"
+        return Refused(401, "no_write_key", message)
+    return Refused(401, "unknown_write_key", "no source has this write key; compare [sources] of wayline.toml")
 
 
 def _key_of_header(header: str) -> str:
@@ -120,241 +247,21 @@ def _key_of_header(header: str) -> str:
         return ""
 
 
-# ------------------------------------------------------------------ the routes
-
-
-def tracking(
-    keys: Keys, intake: Intake, *, public_url: str = "", clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> list[Route]:
-    """The routes of the tracking API. `public_url` is how browsers outside write our address."""
-    singles = (_Endpoint(f"/v1/{name}", kind, keys, intake, clock) for name, kind in _KINDS.items())
-    batches = (_Endpoint(path, "", keys, intake, clock) for path in _BATCHES)
-    return [
-        *(Route(each.path, each) for each in (*batches, *singles)),
-        *(Route(path, _Metrics()) for path in _METRICS),
-        Route("/v1/projects/{write_key}/settings", _Settings(keys, public_url)),
-    ]
-
-
-class _Endpoint:
-    """One path. A plain ASGI application: it is asked more often than everything else together."""
-
-    def __init__(self, path: str, kind: str, keys: Keys, intake: Intake, clock: Callable[[], datetime]) -> None:
-        self.path = path
-        self._kind = kind
-        self._keys = keys
-        self._intake = intake
-        self._clock = clock
-
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Answer one request."""
-        if scope["method"] == "OPTIONS":
-            await _send(send, 204, b"", _PREFLIGHT)
-            return
-        try:
-            with Room(self._intake) as room:
-                await self._take(scope, receive, room)
-        except _Refused as refused:
-            await self._refuse(refused, send)
-        except QueueFull:
-            # What is still on its way is not read, so the connection cannot be used again.
-            headers = (*_after(1), (b"connection", b"close"))
-            await self._refuse(
-                _Refused(429, "busy", "too much waits to be written; send it again later", headers), send
-            )
-        except _Gone:
-            return
-        else:
-            await _send(send, 200, _SUCCESS, (_JSON, *_CORS))
-
-    async def _refuse(self, refused: _Refused, send: _Send) -> None:
-        self._intake.counts[f"refused: {refused.code}"] += 1
-        await _send_refusal(send, refused)
-
-    async def _take(self, scope: _Scope, receive: _Receive, room: Room) -> None:
-        if scope["method"] != "POST":
-            raise _Refused(405, "method", f"expected POST, got {scope['method']}", ((b"allow", b"POST, OPTIONS"),))
-        headers = dict(scope["headers"])
-        told = await _told(await _read(headers, receive, room), headers, room)
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        delivered = self._delivered(told, self._sender(headers, told, query))
-        try:
-            verdicts = await self._intake.store(delivered, room.bytes)
-        except StoreUnavailable as error:
-            raise _Refused(503, "store_unavailable", f"nothing was kept: {error}", _after(5)) from error
-        except Exception as error:
-            raise _Refused(500, "defect", f"nothing was kept, by a defect of Wayline's: {error}") from error
-        if verdicts and query.get("strict") == ["1"]:
-            raise _strict(verdicts, is_batch=not self._kind)
-
-    def _sender(
-        self, headers: Mapping[bytes, bytes], told: Mapping[str, Any], query: Mapping[str, list[str]]
-    ) -> Sender:
-        if not len(self._keys):
-            raise _Refused(
-                401,
-                "no_sources",
-                "this shop takes no events yet, since its wayline.toml names no source. "
-                'Add [sources.web] with write_key = "..." to it, and start wayline serve again',
-            )
-        in_header = _key_of_header(headers.get(b"authorization", b"").decode("latin-1"))
-        in_body = told.get("writeKey")
-        in_query = query.get("writeKey", [""])[0]
-        key = in_header or (in_body if isinstance(in_body, str) else "") or in_query
-        if not key:
-            raise _Refused(
-                401, "no_write_key", "no write key: send it as Basic user name, as 'writeKey' in the body or the query"
-            )
-        sender = self._keys.sender(key)
-        if sender is None:
-            raise _Refused(401, "unknown_write_key", "no source has this write key; compare [sources] of wayline.toml")
-        if sender.trusted and not (in_header or in_body):
-            raise _Refused(401, "secret_in_url", "a secret key never stands in a URL: replace it, and send it as Basic")
-        return sender
-
-    def _delivered(self, told: Mapping[str, Any], sender: Sender) -> Delivered:
-        received_at = self._clock()
-        if self._kind:
-            items: Sequence[Any] = ({**told, "type": self._kind},)
-            return Delivered(items, sender.source, received_at, trusted=sender.trusted)
-        items = told.get("batch")  # type: ignore[assignment]  # looked at in the next line
-        if not isinstance(items, list):
-            raise _Refused(400, "no_batch", f"expected 'batch' to be a list of messages, got {type(items).__name__}")
-        sent_at = None
-        try:
-            sent_at = read_instant(told["sentAt"], "sentAt") if told.get("sentAt") else None
-        except Rejected:
-            # Each message then says so itself, and is kept with that reason.
-            items = [{"sentAt": told["sentAt"], **each} if isinstance(each, dict) else each for each in items]
-        context = told.get("context")
-        return Delivered(
-            items, sender.source, received_at, sent_at, trusted=sender.trusted,
-            context=context if isinstance(context, dict) else None,
-        )  # fmt: skip
-
-
-class _Settings:
-    """What the browser's client asks for before it starts: where to send, and nothing else."""
-
-    def __init__(self, keys: Keys, public_url: str) -> None:
-        self._keys = keys
-        self._public = urlsplit(public_url)
-
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Answer one request."""
-        if scope["method"] == "OPTIONS":
-            await _send(send, 204, b"", _PREFLIGHT)
-            return
-        key = scope["path_params"]["write_key"]
-        sender = self._keys.sender(key)
-        if sender is None or sender.trusted:
-            await _send_refusal(send, _Refused(404, "unknown_write_key", "no source has this write key"))
-            return
-        headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1")
-        # Behind a proxy that speaks TLS we are asked without it, and a page over TLS may send nowhere else.
-        is_public = host.lower() == self._public.netloc.lower() != ""
-        protocol = self._public.scheme if is_public else scope.get("scheme", "http")
-        told_here = {"apiKey": key, "apiHost": f"{host}/v1", "protocol": protocol}
-        told = {"integrations": {"Segment.io": told_here}, "plan": {"track": {}}}
-        await _send(send, 200, msgspec.json.encode(told), (_JSON, *_CORS))
-
-
-class _Metrics:
-    """How clients fare is told to their makers; here it is taken and thrown away."""
-
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Answer one request."""
-        if scope["method"] == "OPTIONS":
-            await _send(send, 204, b"", _PREFLIGHT)
-        else:
-            await _send(send, 200, _SUCCESS, (_JSON, *_CORS))
-
-
-# ------------------------------------------------------------------ reading a body
-
-
-class _Gone(Exception):
-    """The client went away before it had said everything."""
-
-
-async def _read(headers: Mapping[bytes, bytes], receive: _Receive, room: Room) -> bytes:
-    """The body as it came, bounded."""
-    length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > BODY_MAX:
-        raise _too_large()
-    body = bytearray()
-    while True:
-        part = await receive()
-        if part["type"] == "http.disconnect":
-            raise _Gone
-        arrived = part.get("body", b"")
-        if len(body) + len(arrived) > BODY_MAX:
-            raise _too_large()
-        room.take(len(arrived))
-        body += arrived
-        if not part.get("more_body"):
-            return bytes(body)
-
-
-async def _told(body: bytes, headers: Mapping[bytes, bytes], room: Room) -> Mapping[str, Any]:
-    inflated = inflate(body)
-    room.take(len(inflated) - len(body) if inflated is not body else 0)
-    if len(inflated) > _SMALL:
-        return await run_in_threadpool(_parsed, inflated, headers)
-    return _parsed(inflated, headers)
-
-
-def inflate(body: bytes) -> bytes:
-    """A body decompressed if it is gzip, as its first bytes say: a proxy may have undone what a header still claims."""
-    if body[:2] != b"\x1f\x8b":
-        return body
-    inflated = bytearray()
-    for _ in range(MEMBERS_MAX):
-        stream = zlib.decompressobj(31)
-        try:
-            # Never more than the limit is inflated, however little was sent.
-            inflated += stream.decompress(body, BODY_MAX + 1 - len(inflated))
-        except zlib.error as error:
-            raise _Refused(400, "bad_gzip", f"the body is no proper gzip: {error}") from error
-        if len(inflated) > BODY_MAX:
-            raise _too_large()
-        if not stream.eof:
-            raise _Refused(400, "bad_gzip", "the gzip body ends too early; send it whole")
-        body = stream.unused_data
-        if not body:
-            return bytes(inflated)
-    raise _Refused(400, "bad_gzip", f"the gzip body has more than {MEMBERS_MAX} members; send one")
-
-
-def _too_large() -> _Refused:
-    # What is still on its way would be taken for the next request.
-    return _Refused(413, "too_large", f"more than {BODY_MAX} bytes; send smaller batches", ((b"connection", b"close"),))
-
-
-def _parsed(body: bytes, headers: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+def _page(headers: _Headers) -> str:
+    """The page that has a browser ask: pictures say it in the referrer; programs say nothing."""
+    said = headers.get(b"origin", b"").decode("latin-1").strip().lower()
+    if said:
+        return said
     try:
-        told = _decoded(body)
-    except (ValueError, RecursionError) as error:
-        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
-        if encoding not in ("identity", "gzip", ""):
-            raise _Refused(415, "encoding", f"expected gzip or no encoding, got {encoding[:40]!r}") from error
-        raise _Refused(400, "bad_json", f"the body is no JSON: {error}") from error
-    if not isinstance(told, dict):
-        raise _Refused(400, "bad_json", f"expected a JSON object, got {type(told).__name__}")
-    return told
+        parts = urlsplit(headers.get(b"referer", b"").decode("latin-1").strip().lower())
+    except ValueError:
+        return "unreadable"
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
-def _decoded(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        # Half a surrogate pair, or a NaN, makes one message unusable and not its neighbours: read it all the same.
-        return json.loads(body)
-
-
-def _strict(verdicts: Sequence[tuple[int, Rejected]], *, is_batch: bool) -> _Refused:
-    refused = _Refused(400, "rejected", f"{len(verdicts)} messages were rejected; the others are stored")
+def _strict(verdicts: Sequence[tuple[int, Rejected]], sender: Sender, *, is_batch: bool) -> Refused:
+    message = f"{len(verdicts)} messages were rejected; the others are stored"
+    refused = Refused(400, "rejected", message, source=sender.source)
     refused.errors = [
         {"pointer": f"/batch/{place}" if is_batch else "", "field": each.field, "code": each.code, "message": str(each)}
         for place, each in verdicts
@@ -362,20 +269,63 @@ def _strict(verdicts: Sequence[tuple[int, Rejected]], *, is_batch: bool) -> _Ref
     return refused
 
 
-# ------------------------------------------------------------------ answering
+# ------------------------------------------------------------------ the other paths
 
 
-def _after(seconds: int) -> tuple[_Header]:
-    return ((b"retry-after", str(seconds).encode()),)
+class _Pixel(_Endpoint):
+    """A picture of one point, whose address holds a message: for pages and mails that can do nothing else."""
+
+    method = "GET"
+    success = GIF
+    headers = ((b"content-type", b"image/gif"), (b"cache-control", b"no-store"))
+
+    async def _told(
+        self, asked: Sequence[tuple[str, str]], headers: _Headers, receive: _Receive, room: Room
+    ) -> Mapping[str, Any]:
+        room.take(sum(len(name) + len(value) for name, value in asked))
+        return pixel_of(self.kind, asked)
 
 
-async def _send_refusal(send: _Send, refused: _Refused) -> None:
-    told: dict[str, Any] = {"code": refused.code, "message": refused.message}
-    body = msgspec.json.encode(told | ({"errors": refused.errors} if refused.errors else {}))
-    await _send(send, refused.status, body, (_JSON, *_CORS, *refused.headers))
+class _Settings:
+    """What the browser's client asks for before it starts: where to send, and nothing else."""
+
+    def __init__(self, shop: _Shop) -> None:
+        self._shop = shop
+
+    async def __call__(self, scope: _Scope, receive: _Receive, to: Send) -> None:
+        """Answer one request."""
+        if scope["method"] == "OPTIONS":
+            await send_preflight(to)
+            return
+        key = scope["path_params"]["write_key"]
+        sender = self._shop.keys.sender(key)
+        if sender is None or sender.trusted:
+            self._shop.intake.counts.refuse("unknown_write_key")
+            await send_refusal(to, Refused(404, "unknown_write_key", "no source has this write key"))
+            return
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        protocol, _, where = self._shop.public_url.partition("://")
+        if not where or _is_here(host, headers):
+            protocol, where = scope.get("scheme", "http"), host
+        told_here = {"apiKey": key, "apiHost": f"{where}/v1", "protocol": protocol}
+        told = {"integrations": {"Segment.io": told_here}, "plan": {"track": {}}}
+        await send(to, 200, msgspec.json.encode(told), (JSON,))
 
 
-async def _send(send: _Send, status: int, body: bytes, headers: Sequence[_Header]) -> None:
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})
+def _is_here(host: str, headers: _Headers) -> bool:
+    """Whether a browser on this machine asks. Any other comes by a proxy, which may hide both host and protocol."""
+    name = host.rpartition(":")[0] or host
+    is_passed_on = b"x-forwarded-for" in headers or b"forwarded" in headers
+    return not is_passed_on and name.lower() in ("127.0.0.1", "localhost", "[::1]")
+
+
+class _Metrics:
+    """How clients fare is told to their makers; here it is taken and thrown away."""
+
+    async def __call__(self, scope: _Scope, receive: _Receive, to: Send) -> None:
+        """Answer one request."""
+        if scope["method"] == "OPTIONS":
+            await send_preflight(to)
+        else:
+            await send(to, 200, SUCCESS, (JSON,))

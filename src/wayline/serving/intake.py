@@ -7,7 +7,7 @@ takes them all: a single request waits for one commit, a thousand of them wait f
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -16,7 +16,8 @@ import structlog
 from msgspec import Struct
 
 from wayline.errors import Rejected, StoreUnavailable
-from wayline.runtime.collecting import Collected, Collector, Delivered
+from wayline.runtime.collecting import Collector, Delivered
+from wayline.serving.counting import Counts
 
 __all__ = ["QUEUE_BYTES_MAX", "Intake", "QueueFull", "Room"]
 
@@ -76,8 +77,7 @@ class Intake:
         self._waiting: deque[_Offer] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "wayline-collector")
-        self.counts: Counter[str] = Counter()
-        """Since the start: accepted = stored + duplicate + conflict + rejected, and what was refused unread."""
+        self.counts = Counts()
 
     async def store(self, delivered: Delivered, size: int) -> Sequence[tuple[int, Rejected]]:
         """Have messages on disk; the place and the verdict of each that was rejected.
@@ -127,18 +127,10 @@ class Intake:
             _log.error("a request could not be stored", reason=f"{type(error).__name__}: {error}", exc_info=error)
             self._answer(group[0], error)
         else:
-            self._count(collected, group)
+            self.counts.commit(delivered, collected)
             for offer, verdicts in zip(group, collected.verdicts, strict=True):
                 self._answer(offer, verdicts)
             self._on_stored()
-
-    def _count(self, collected: Collected, group: Sequence[_Offer]) -> None:
-        appended = collected.appended
-        self.counts["accepted"] += sum(len(o.delivered.items) + len(o.delivered.unreadable) for o in group)
-        self.counts["stored"] += appended.stored
-        self.counts["duplicate"] += appended.duplicates
-        self.counts["conflict"] += appended.conflicts
-        self.counts["rejected"] += len(collected.rejected) + appended.unstorable
 
     def _answer(self, offer: _Offer, answer: Sequence[tuple[int, Rejected]] | Exception) -> None:
         if offer.answer.done():

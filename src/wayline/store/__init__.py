@@ -62,6 +62,8 @@ class Appended(Struct, frozen=True):
     head: int
     unstorable: int = 0
     """Events no file could hold (an integer beyond 64 bits): kept as rejections, while their neighbours are stored."""
+    beside: Mapping[tuple[str, str], int] = {}
+    """How many of which source were not stored, by (source, `duplicate` | `conflict` | `unstorable`)."""
 
 
 class Rejection(Struct, frozen=True, kw_only=True):

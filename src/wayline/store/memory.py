@@ -57,6 +57,7 @@ class MemoryLog:
     def append(self, events: Sequence[Event | Encoded], rejections: Sequence[Rejection] = ()) -> Appended:
         with self._lock:
             before = dict(self._counts)
+            beside: Counter[tuple[str, str]] = Counter()
             for one in events:
                 event = one.event if isinstance(one, Encoded) else one
                 verdict = self._keep(event)
@@ -64,6 +65,7 @@ class MemoryLog:
                 if verdict == "stored":
                     self._counting.stored(hour_of(event.received_at), event.source, event.name, marks_of(event))
                 else:
+                    beside[event.source, verdict] += 1
                     self._counting.again(event, is_conflict=verdict == "conflict")
             for rejection in rejections:
                 self._numbers += 1
@@ -73,7 +75,7 @@ class MemoryLog:
             stored, duplicates, conflicts = (
                 self._counts[name] - before[name] for name in ("stored", "duplicate", "conflict")
             )
-            return Appended(stored, duplicates, conflicts, len(self._events))
+            return Appended(stored, duplicates, conflicts, len(self._events), beside=beside)
 
     def _keep(self, event: Event) -> str:
         position = len(self._events) + 1

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from msgspec import Struct, json, msgpack
+from msgspec import Struct, field, json, msgpack
 from msgspec.structs import replace
 
 from wayline.domain import Event, Identifier
@@ -75,6 +75,7 @@ class _Written(Struct):
     filters: list[tuple[int, bytes]] = []
     duplicates: int = 0
     conflicts: int = 0
+    beside: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class SqliteLog:
@@ -114,6 +115,7 @@ class SqliteLog:
                 conflicts=written.conflicts,
                 unstorable=len(unstorable),
                 head=self._head,
+                beside=written.beside + Counter((one.source, "unstorable") for one in unstorable),
             )
 
     def _append(
@@ -190,9 +192,11 @@ class SqliteLog:
         rows = all_rows(connection, "SELECT body FROM conflicts WHERE position = ?", (holder.position,))
         if any(is_same_content(one, event) for one in (holder, *(decoded(body) for (body,) in rows))):
             written.duplicates += 1
+            written.beside[event.source, "duplicate"] += 1
             written.counting.again(event, is_conflict=False)
             return
         written.conflicts += 1
+        written.beside[event.source, "conflict"] += 1
         written.counting.again(event, is_conflict=True)
         if len(rows) < CONFLICTS_MAX:
             body = _encode(replace(event, position=holder.position))

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.shop import NOON
 
 from wayline.domain import Identifier
 from wayline.observation.events import UNVERIFIED, Parsed, parse
-from wayline.observation.proofs import IDENTITY_SECONDS_MAX, Proofs, read_identity, without_click
+from wayline.observation.proofs import IDENTITY_SECONDS_MAX, Proofs, click_token, read_identity, without_click
 
 SECRET = b"a secret of the shop's own server"
 
@@ -38,7 +39,7 @@ def keyed(kind: str, value: str) -> str:
 def told(raw: dict[str, Any], **proofs: Any) -> Parsed:
     return parse(
         {"messageId": "m1", **raw}, source="web", received_at=NOON, keyed=keyed, trusted=False,
-        prove=Proofs(NOON, **{"secret": SECRET, **proofs}),
+        prove=partial(Proofs(NOON, **{"secret": SECRET, **proofs}).of, keyed=keyed),
     )  # fmt: skip
 
 
@@ -145,8 +146,7 @@ def test_a_click_token_is_taken_out_of_an_address(address: str, kept: str) -> No
     assert without_click(address) == (kept, "T" if "wl=T" in address else "")
 
 
-def clicked(token: str) -> str:
-    return {"T": "k-ann"}.get(token, "")
+ANNS = click_token("k-ann", NOON + timedelta(minutes=10), keyed)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +159,16 @@ def clicked(token: str) -> str:
     ],
 )
 def test_whoever_came_by_a_link_is_named_by_it_and_the_token_is_kept_nowhere(raw: dict[str, Any]) -> None:
-    parsed = told({**raw, "anonymousId": "browser-of-ann-1"}, clicked=clicked)
+    def tell(token: str) -> Parsed:
+        return told({**json.loads(json.dumps(raw).replace("wl=T", f"wl={token}")), "anonymousId": "browser-of-ann-1"})
+
+    parsed = tell(ANNS)
     assert Identifier("click_token", "k-ann") in parsed.event.identifiers
-    assert "wl=T" not in str(parsed) and parsed.subject.startswith("anonymous_id:")
-    forged = json.loads(json.dumps(raw).replace("wl=T", "wl=F"))
-    parsed = told({**forged, "anonymousId": "browser-of-ann-1"}, clicked=clicked)
-    assert [each.kind for each in parsed.event.identifiers] == ["anonymous_id"] and "wl=F" not in str(parsed)
+    assert "wl=" not in str(parsed) and parsed.subject.startswith("anonymous_id:")
+    for other in (ANNS.replace("ann", "bea"), ANNS[:-1], ANNS[:-1] + "ä", "", ".", "a.b.c",
+                  click_token("k-ann", NOON - timedelta(seconds=1), keyed)):  # fmt: skip
+        parsed = tell(other)
+        assert [each.kind for each in parsed.event.identifiers] == ["anonymous_id"] and "wl=" not in str(parsed)
 
 
 def test_nobody_else_may_give_an_identifier_of_ours() -> None:

@@ -7,21 +7,31 @@ import base64
 import gzip
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from starlette.applications import Starlette
-from tests.shop import NOON
+from tests.shop import APPAREL, NOON
+from tests.unit.observation.test_proofs import token
+from typer.main import get_command
 
+from wayline.cli import app
 from wayline.domain import Event
-from wayline.errors import StoreUnavailable
+from wayline.errors import AuthorError, StoreUnavailable
+from wayline.playbook.settings import read_sources
 from wayline.runtime.collecting import Collected, Collector, Delivered
-from wayline.serving.collector import BODY_MAX, MEMBERS_MAX, Keys, tracking
+from wayline.runtime.folders import copy_example
+from wayline.serving.bodies import BODY_MAX, MEMBERS_MAX
+from wayline.serving.collector import BATCHES, PIXELS, SINGLES, tracking
 from wayline.serving.intake import Intake
+from wayline.serving.senders import Keys, Watched, hashed, new_key
 from wayline.store import Appended, Log, Rejection, Vault
 from wayline.store.memory import MemoryLog
 from wayline.store.opening import open_store
@@ -32,28 +42,26 @@ SOURCES = {
     "server": {"secret_key_sha256": hashlib.sha256(SECRET.encode()).hexdigest()},
 }
 SUCCESS = b'{"success":true}'
+IDENTITY = "a secret of the shop's own server"
 
 
 class Api:
     """The tracking API over a store in memory, asked without a socket."""
 
     def __init__(
-        self,
-        *,
-        log: Log | None = None,
-        collector: Collector | None = None,
-        sources: Any = SOURCES,
-        public_url: str = "",
-        **limits: int,
-    ) -> None:
+        self, *, log: Log | None = None, collector: Collector | None = None, sources: Any = SOURCES,
+        watched: Watched | None = None, public_url: str = "", **limits: int,
+    ) -> None:  # fmt: skip
         self.store = open_store()
         self.log = log or self.store.log
         self.told = 0
         self.intake = Intake(
             collector or Collector(self.log, self.store.vault, currency="EUR"), on_stored=self._told, **limits
         )
-        routes = tracking(Keys(sources), self.intake, public_url=public_url, clock=lambda: NOON)
-        self.app = Starlette(routes=list(routes))
+        self.seconds = 0.0
+        self.keys = Keys(sources, {"SIGNS": IDENTITY}, watched=watched, seconds=lambda: self.seconds)
+        routes = tracking(self.keys, self.intake, public_url=public_url, clock=lambda: NOON)
+        self.app = Starlette(routes=routes)
 
     def _told(self) -> None:
         self.told += 1
@@ -218,7 +226,7 @@ def test_nobody_else_may_send(ask: dict[str, Any], code: str) -> None:
 
 def test_a_shop_without_sources_says_what_to_add() -> None:
     answer = Api(sources={}).post("/v1/track", viewed())
-    assert is_error(answer, 401, "no_sources") and "[sources.web]" in answer.json()["message"]
+    assert is_error(answer, 401, "no_sources") and "wayline keys new" in answer.json()["message"]
 
 
 def test_what_a_public_key_says_of_a_person_is_a_claim_and_a_secret_one_is_believed() -> None:
@@ -258,15 +266,180 @@ def test_the_browser_client_is_told_where_to_send() -> None:
 
 
 def test_a_browser_that_asks_by_the_public_name_is_told_its_protocol() -> None:
-    api = Api(public_url="https://Hello.Larkfell.example")
-    for host, protocol in (("hello.larkfell.example", "https"), ("127.0.0.1:8400", "http")):
-        told = api.ask("GET", f"/v1/projects/{PUBLIC}/settings", headers={"Host": host}).json()
+    api = Api(public_url="https://hello.larkfell.example/events/")
+    outside = ("https", "hello.larkfell.example/events/v1")
+    for headers, expected in (
+        ({"Host": "hello.larkfell.example"}, outside),
+        ({"Host": "127.0.0.1:8400"}, ("http", "127.0.0.1:8400/v1")),
+        ({"Host": "127.0.0.1:8400", "X-Forwarded-For": "192.0.2.1"}, outside),
+        ({"Host": "10.0.0.7:8400"}, outside),
+    ):
+        told = api.ask("GET", f"/v1/projects/{PUBLIC}/settings", headers=headers).json()
         told_here = told["integrations"]["Segment.io"]
-        assert (told_here["protocol"], told_here["apiHost"]) == (protocol, f"{host}/v1")
+        assert (told_here["protocol"], told_here["apiHost"]) == expected, headers
 
 
 def test_other_methods_are_refused_in_words() -> None:
     assert is_error(Api().ask("GET", "/v1/batch"), 405, "method")
+
+
+# ------------------------------------------------------------------ what a key may do
+
+
+def test_x04_a_write_key_is_good_only_on_the_pages_of_its_shop() -> None:
+    api = Api(sources={"web": {"write_key": PUBLIC, "origins": ["https://www.larkfell.example"]}})
+    ours = {"Origin": "https://WWW.larkfell.example"}
+    taken = api.post("/v1/t", viewed(1), headers=ours)
+    assert taken.content == SUCCESS
+    assert taken.headers["access-control-allow-origin"] == "https://WWW.larkfell.example"
+    assert taken.headers["vary"] == "Origin"
+    for theirs in (
+        {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "https://www.larkfell.example.evil.example"},
+        {"Origin": "http://www.larkfell.example"}, {"Referer": "https://evil.example/a"}, {"Referer": "https://[bad"},
+    ):  # fmt: skip
+        assert is_error(api.post("/v1/t", viewed(2), headers=theirs), 403, "wrong_origin"), theirs
+    assert api.post("/v1/t", viewed(3)).content == SUCCESS, "a program that says no page is no browser"
+    assert api.post("/v1/t", viewed(4), headers={"Referer": "https://www.larkfell.example/a"}).content == SUCCESS
+    assert len(api.events) == 3 and api.intake.counts.refused["web", "wrong_origin"] == 6
+
+
+def test_x04_a_write_key_reads_nothing_and_erases_nothing() -> None:
+    api = Api()
+    for path in (*BATCHES, *SINGLES):
+        for method in ("GET", "DELETE", "PUT", "PATCH", "HEAD"):
+            answer = api.ask(method, path, headers=basic(PUBLIC))
+            assert answer.status_code == 405 and answer.headers["allow"] == "POST, OPTIONS", (method, path)
+    assert api.events == []
+
+
+def test_s34_a_browser_moves_no_address_and_grants_no_consent_unless_the_shop_vouches_for_it() -> None:
+    api = Api(sources={"web": {"write_key": PUBLIC, "identity_secret_env": "SIGNS"}})
+    moves = {"type": "identify", "userId": "ann-of-the-shop", "traits": {"email": "mallory@example.com"}}
+    grants = {"type": "track", "event": "Consent Granted", "userId": "ann-of-the-shop", "properties": {}}
+    assert api.post("/v1/batch", batch(moves, grants)).content == SUCCESS
+    assert [(event.name, "unverified" in event.notes) for event in api.events] == [
+        ("Identify", True), ("Consent Claimed", True),
+    ]  # fmt: skip
+    signed = {"X-Wayline-Identity": token(IDENTITY.encode(), sub="ann-of-the-shop", email="mallory@example.com")}
+    again = ({**each, "messageId": each["type"]} for each in (moves, grants))
+    assert api.post("/v1/batch", batch(*again), headers=signed).content == SUCCESS
+    assert [(event.name, "unverified" in event.notes) for event in api.events][2:] == [
+        ("Identify", False), ("Consent Granted", False),
+    ]  # fmt: skip
+
+
+def test_a_key_is_good_until_its_day_and_for_its_scopes() -> None:
+    dead, dying, reading = "wls_dead-0001", "wls_dying-0001", "wls_reading-0001"
+    keys = [
+        {"secret_key_sha256": hashed(dead), "expires_on": "2025-10-06"},
+        {"secret_key_sha256": hashed(dying), "expires_on": NOON.date().isoformat()},
+        {"secret_key_sha256": hashed(reading), "scopes": ["read", "admin"]},
+    ]
+    api = Api(sources={"server": {"keys": keys}})
+    assert is_error(api.post("/v1/t", viewed(1), key=dead), 401, "expired_key")
+    assert api.post("/v1/t", viewed(2), key=dying).content == SUCCESS, "its last day is not over"
+    assert is_error(api.post("/v1/t", viewed(3), key=reading), 403, "no_scope")
+    assert api.intake.counts.refused == {("server", "expired_key"): 1, ("server", "no_scope"): 1}
+
+
+def test_a_key_may_send_so_often_and_is_told_when_again() -> None:
+    api = Api(sources={**SOURCES, "web": {"write_key": PUBLIC, "requests_per_second": 2}})
+    taken = [api.post("/v1/t", viewed(number)).status_code for number in range(6)]
+    assert taken == [200] * 4 + [429] * 2, "two seconds' worth may come at once"
+    refused = api.post("/v1/t", viewed(9))
+    assert is_error(refused, 429, "rate_limited")
+    assert refused.headers["retry-after"] == refused.headers["x-ratelimit-reset"] == "1"
+    assert "X-RateLimit-Reset" in refused.headers["access-control-expose-headers"]
+    assert api.post("/v1/t", viewed(10), key=SECRET).content == SUCCESS, "another key has its own allowance"
+    api.seconds += 1.0
+    assert [api.post("/v1/t", viewed(number)).status_code for number in (11, 12, 13)] == [200, 200, 429]
+    assert len(api.events) == 7 and api.intake.counts.refused["web", "rate_limited"] == 4
+
+
+def test_x05_a_revoked_key_dies_at_once_and_a_broken_file_revokes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "wayline.toml"
+    shop = (APPAREL / "wayline.toml").read_text()
+
+    def say(*keys: str) -> None:
+        file.write_text(shop + "".join(f'\n[[sources.web.keys]]\nwrite_key = "{key}"\n' for key in keys))
+
+    def status(key: str) -> int:
+        api.seconds += 1
+        return api.post("/v1/t", viewed(1), key=key).status_code
+
+    old, fresh = new_key(is_secret=False), new_key(is_secret=False)
+    say(old)
+    api = Api(sources=read_sources(file.read_text()), watched=Watched(file, read_sources))
+    assert (status(old), status(fresh)) == (200, 401)
+    say(old, fresh)
+    assert (status(old), status(fresh)) == (200, 200), "both hold while one replaces the other"
+    say(fresh)
+    assert (status(old), status(fresh)) == (401, 200)
+    file.write_text(shop + "\n[sources.web\n")
+    assert (status(old), status(fresh)) == (401, 200) and "wayline.toml:" in api.keys.trouble
+    file.unlink()
+    assert status(fresh) == 200 and api.keys.trouble
+    say(old)
+    assert (status(old), status(fresh)) == (200, 401) and not api.keys.trouble
+
+
+def test_x05_a_secret_key_is_known_by_its_beginning_and_written_down_nowhere(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "shop"
+    copy_example(folder)
+    made = CliRunner().invoke(
+        get_command(app), ["keys", "new", str(folder), "--source", "server", "--secret", "--write"]
+    )
+    key = made.output.split()[0]
+    assert made.exit_code == 0 and re.fullmatch(r"wls_[\w-]{40,}", key)
+    text = (folder / "wayline.toml").read_text()
+    assert key not in text and hashed(key) in text
+    api = Api(sources=read_sources(text))
+    answers = [
+        api.post("/v1/t", viewed(1), key=key), api.post("/v1/t", viewed(2), key="", params={"writeKey": key}),
+        api.ask("GET", f"/v1/projects/{key}/settings"),
+        api.ask("GET", "/pixel/v1/track", params={"writeKey": key, "anonymousId": "visitor-of-ours"}),
+    ]  # fmt: skip
+    assert [answer.status_code for answer in answers] == [200, 401, 404, 401]
+    told = "".join(answer.text + str(answer.headers) for answer in answers)
+    kept = "".join(str(each) for each in (*api.events, *api.store.log.rejections(), api.intake.counts, api.keys))
+    logged = "".join(capfd.readouterr())
+    assert key not in told + kept + logged and key not in repr(vars(api.keys))
+
+
+def test_a_secret_key_in_the_place_of_a_public_one_is_refused_before_it_is_in_every_page() -> None:
+    shop = (APPAREL / "wayline.toml").read_text()
+    with pytest.raises(AuthorError, match="does not begin with 'wls_'"):
+        read_sources(shop + f'\n[sources.web]\nwrite_key = "{new_key(is_secret=True)}"\n')
+
+
+# ------------------------------------------------------------------ other clients' ways
+
+
+def test_a_merge_links_what_may_be_linked() -> None:
+    api = Api()
+    merge = {"messageId": "g1", "mergeProperties": [{"type": "user_id", "value": "ann-of-the-shop"},
+             {"type": "anonymous_id", "value": "visitor-of-ours-1"}]}  # fmt: skip
+    assert api.post("/v1/merge", merge).content == SUCCESS
+    assert api.post("/v1/batch", batch({**merge, "type": "merge", "messageId": "g2"})).content == SUCCESS
+    assert [(event.kind, [each.kind for each in event.identifiers]) for event in api.events] == [
+        ("alias", ["user_id", "anonymous_id"])
+    ] * 2
+
+
+@pytest.mark.parametrize("path", PIXELS)
+def test_a_picture_of_one_point_tells_one_message(path: str) -> None:
+    api = Api()
+    asked = {"writeKey": PUBLIC, "anonymousId": "visitor-of-ours-1", "event": "Product Viewed",
+             "properties.sku": "jacket", "messageId": "p1"}  # fmt: skip
+    answer = api.ask("GET", path, params=asked)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "image/gif"
+    assert answer.content[:6] == b"GIF89a" and answer.headers["cache-control"] == "no-store"
+    assert api.events[0].properties["sku"] == "jacket"
+    assert is_error(api.ask("GET", path, params={"anonymousId": "x"}), 401, "no_write_key")
+    assert is_error(api.ask("POST", path, params=asked), 405, "method")
+    assert is_error(api.ask("GET", path, params={str(number): "x" for number in range(300)}), 400, "bad_query")
 
 
 # ------------------------------------------------------------------ what cannot be used
@@ -275,7 +448,6 @@ BAD_BODIES: dict[str, tuple[bytes, int, str]] = {
     "nothing": (b"", 400, "bad_json"),
     "half of it": (b'{"batch": [', 400, "bad_json"),
     "no JSON": (b"event=Product+Viewed", 400, "bad_json"),
-    "no UTF-8": (b'{"batch": ["\xff"]}', 400, "bad_json"),
     "a list": (b"[]", 400, "bad_json"),
     "a number": (b"7", 400, "bad_json"),
     "a bottomless list": (b"[" * 200_000, 400, "bad_json"),
@@ -329,6 +501,28 @@ def test_what_json_has_not_spoils_one_message_and_not_the_batch(odd: bytes) -> N
     assert api.post("/v1/batch", whole.replace(b'"@@"', odd)).content == SUCCESS
     assert [event.event_id for event in api.events] == ["m1"]
     assert len(api.store.log.rejections()) == 1
+
+
+BROKEN = {
+    "a bare word": b"{oops}", "half an object": b'{"type": "track", "properties": {"a": [1, 2}}', "no value": b'{"a":}',
+    "a trailing comma": b'{"a": 1,}', "a number of its own": b'{"a": 0x1F}', "single quotes": b"{'a': 1}",
+    "an open text": b'{"a": "\n"}', "a byte": b"\xff", "two values": b"{} {}", "too deep": b"[" * 5000 + b"]" * 5000,
+    "deep and open": b'{"a":' + b"[" * 5000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_r04_a_message_that_is_no_json_is_kept_as_it_came_and_its_neighbours_are_stored(case: str) -> None:
+    api = Api()
+    good = [json.dumps(viewed(number)).encode() for number in (1, 2, 3)]
+    body = b'{"sentAt": "2025-10-07T09:30:00Z", "batch": [' + b", ".join((good[0], BROKEN[case], good[1], good[2]))
+    answer = api.post("/v1/batch", body + b'], "writeKey": "' + PUBLIC.encode() + b'"}', key="")
+    assert answer.content == SUCCESS, answer.text
+    assert [event.event_id for event in api.events] == ["m1", "m2", "m3"]
+    (kept,) = api.store.log.rejections()
+    counts = api.intake.counts
+    assert (kept.code, kept.source) == ("bad_json", "web") or case in ("a byte",)
+    assert kept.body and kept.reason and (counts["accepted"], counts["stored"], counts["rejected"]) == (4, 3, 1)
 
 
 def test_strict_says_which_and_why_and_the_others_are_stored_all_the_same() -> None:

@@ -1,0 +1,229 @@
+"""The body of a request: read within bounds, inflated within bounds, and cut into messages even where it is broken.
+
+Everything that could cost more than it is worth is bounded before the work begins: bytes as they come, bytes as they
+are inflated, members of a gzip stream, and the time a client may take. A body that is no JSON is cut again message by
+message, so that one that is broken is kept as it came and its neighbours are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+
+from wayline.errors import Rejected
+from wayline.serving.answers import Header, Refused
+from wayline.serving.intake import Room
+
+__all__ = ["BODY_MAX", "MEMBERS_MAX", "READING_SECONDS_MAX", "SPOILED", "Gone", "inflate", "parse", "read"]
+
+BODY_MAX: Final = 8 << 20
+"""Bytes of a body, before and after decompression."""
+MEMBERS_MAX: Final = 4
+"""Members of a gzip body."""
+READING_SECONDS_MAX: Final = 30
+"""Seconds a client may take to send a body."""
+SPOILED: Final = "\0spoiled"
+"""Under this name stand the pieces of a batch that could not be read."""
+
+_SMALL: Final = 256 << 10  # bytes of a body that is read at once; a larger one must not hold up whoever else asks
+_DIGITS_MAX: Final = 4000  # of a whole number; beyond it is as good as infinite
+_SPOILED_MAX: Final = 100  # pieces of one body that are passed over; what comes after is one piece
+_TRIES_MAX: Final = 2000  # places at which a message is looked for behind one that is broken
+
+_Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Gone(Exception):
+    """The client went away before it had said everything."""
+
+
+async def read(headers: Mapping[bytes, bytes], receive: _Receive, room: Room) -> bytes:
+    """The body as it came, bounded in size and time."""
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length[:20]) > BODY_MAX:
+        raise _too_large()
+    body = bytearray()
+    # Nearly every body comes in one part, which needs no clock.
+    if _take(await receive(), body, room):
+        try:
+            await asyncio.wait_for(_rest(receive, body, room), READING_SECONDS_MAX)
+        except TimeoutError as error:
+            message = f"the body did not come within {READING_SECONDS_MAX} seconds; send it again"
+            raise Refused(408, "slow", message, _CLOSE) from error
+    return bytes(body)
+
+
+async def _rest(receive: _Receive, body: bytearray, room: Room) -> None:
+    while _take(await receive(), body, room):
+        pass
+
+
+def _take(part: MutableMapping[str, Any], body: bytearray, room: Room) -> bool:
+    """Add what arrived; whether more is to come."""
+    if part["type"] == "http.disconnect":
+        raise Gone
+    arrived = part.get("body", b"")
+    if len(body) + len(arrived) > BODY_MAX:
+        raise _too_large()
+    room.take(len(arrived))
+    body += arrived
+    return bool(part.get("more_body"))
+
+
+async def parse(body: bytes, headers: Mapping[bytes, bytes], room: Room) -> Mapping[str, Any]:
+    """The JSON object in a body; a large one is read in a thread of its own."""
+    inflated = inflate(body)
+    room.take(len(inflated) - len(body) if inflated is not body else 0)
+    if len(inflated) > _SMALL:
+        return await run_in_threadpool(_parsed, inflated, headers)
+    return _parsed(inflated, headers)
+
+
+def inflate(body: bytes) -> bytes:
+    """A body decompressed if it is gzip, as its first bytes say: a proxy may have undone what a header still claims."""
+    if body[:2] != b"\x1f\x8b":
+        return body
+    inflated = bytearray()
+    for _ in range(MEMBERS_MAX):
+        stream = zlib.decompressobj(31)
+        try:
+            # Never more than the limit is inflated, however little was sent.
+            inflated += stream.decompress(body, BODY_MAX + 1 - len(inflated))
+        except zlib.error as error:
+            raise Refused(400, "bad_gzip", f"the body is no proper gzip: {error}") from error
+        if len(inflated) > BODY_MAX:
+            raise _too_large()
+        if not stream.eof:
+            raise Refused(400, "bad_gzip", "the gzip body ends too early; send it whole")
+        body = stream.unused_data
+        if not body:
+            return bytes(inflated)
+    raise Refused(400, "bad_gzip", f"the gzip body has more than {MEMBERS_MAX} members; send one")
+
+
+# What is still on its way would be taken for the next request.
+_CLOSE: Final[Sequence[Header]] = ((b"connection", b"close"),)
+
+
+def _too_large() -> Refused:
+    return Refused(413, "too_large", f"more than {BODY_MAX} bytes; send smaller batches", _CLOSE)
+
+
+def _parsed(body: bytes, headers: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    try:
+        told = _decoded(body)
+    except (ValueError, RecursionError) as error:
+        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
+        if encoding not in ("identity", "gzip", ""):
+            raise Refused(415, "encoding", f"expected gzip or no encoding, got {encoding[:40]!r}") from error
+        told = _salvaged(body.decode("utf-8", "surrogateescape"))
+        if told is None:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise Refused(400, "bad_json", f"the body is no JSON: {reason}") from error
+    if not isinstance(told, dict):
+        raise Refused(400, "bad_json", f"expected a JSON object, got {type(told).__name__}")
+    return told
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        # Half a surrogate pair, a NaN or a byte that is no UTF-8 makes one message unusable and not its neighbours.
+        return _LENIENT.decode(body.decode("utf-8", "surrogateescape").lstrip("\ufeff"))
+
+
+def _whole(digits: str) -> int | float:
+    # Python refuses to read more digits, which would lose the neighbours too.
+    return int(digits) if len(digits) < _DIGITS_MAX else math.inf
+
+
+_LENIENT: Final = json.JSONDecoder(parse_int=_whole)
+
+# ------------------------------------------------------------------ a batch that is broken somewhere
+
+_BATCH = re.compile(r'"batch"\s*:\s*\[')
+_NEXT = re.compile(r",\s*(?=\{)")
+
+
+def _salvaged(text: str) -> dict[str, Any] | None:
+    """What can be read of a broken batch, and the pieces that cannot; None if it is not to be seen where they end."""
+    found = _BATCH.search(text)
+    if found is None:
+        return None
+    items: list[Any] = []
+    spoiled: list[tuple[bytes, Rejected]] = []
+    end = found.end()
+    for start, end, item, error in _cut(text, found.end()):
+        if error is None:
+            items.append(item)
+        else:
+            reason = f"the message is no JSON: {error}"
+            piece = text[start:end].strip().encode("utf-8", "surrogateescape")
+            spoiled.append((piece, Rejected("bad_json", f"batch.{len(items) + len(spoiled)}", reason)))
+    if not items:
+        return None  # all of it is one broken thing, and the sender is told so
+    try:
+        told = _LENIENT.decode(text[: found.end()] + "]" + text[end:].partition("]")[2])
+    except (ValueError, RecursionError):
+        return None
+    return {**told, "batch": items, SPOILED: tuple(spoiled)} if isinstance(told, dict) else None
+
+
+def _cut(text: str, at: int) -> Iterator[tuple[int, int, Any, str | None]]:
+    """The pieces of a list: where each begins and ends, what it is, or why it cannot be read."""
+    count = 0
+    while True:
+        at = _gap(text, at)
+        if at >= len(text) or text[at] == "]":
+            return
+        try:
+            item, end = _LENIENT.raw_decode(text, at)
+            if text[_gap(text, end, comma=False) :][:1] not in (",", "]"):
+                raise ValueError(f"expected ',' or ']' behind it, at character {end - at} of it")
+        except (ValueError, RecursionError) as error:
+            count += 1
+            end = _resumed(text, at) if count < _SPOILED_MAX else len(text)
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else _said(error, at)
+            yield at, end, None, reason
+        else:
+            yield at, end, item, None
+        at = end
+
+
+def _gap(text: str, at: int, *, comma: bool = True) -> int:
+    while at < len(text) and (text[at].isspace() or (comma and text[at] == ",")):
+        at += 1
+    return at
+
+
+def _said(error: Exception, at: int) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg}, at character {max(error.pos - at, 0)} of it"
+    return str(error)
+
+
+def _resumed(text: str, at: int) -> int:
+    """Where the next whole message begins behind a broken piece; the end of the list, or of the text, if none does."""
+    for tries, found in enumerate(_NEXT.finditer(text, at)):
+        if tries >= _TRIES_MAX:
+            return len(text)
+        try:
+            item, _ = _LENIENT.raw_decode(text, found.end())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(item, dict) and "type" in item and item.keys() & _NAMING:
+            return found.end()
+    last = text.rfind("]", at)
+    return len(text) if last < 0 else last
+
+
+_NAMING: Final = {"messageId", "userId", "anonymousId"}
