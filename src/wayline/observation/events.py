@@ -27,6 +27,7 @@ from wayline.observation.properties import GONE, Reading, read_context, read_ins
 from wayline.observation.vocabulary import (
     ALIASES,
     DEVICES,
+    DOCUMENTS,
     KINDS,
     LIMITS,
     PERSONLESS,
@@ -112,7 +113,7 @@ def parse(
     given = _object(raw, "properties")
     reading = Reading(keyed, _currency_of(given, currency))
     traits = _traits_of(raw, context, kind)
-    identifiers = _identifiers(raw, context, traits, reading)
+    identifiers = _identifiers(raw, context, traits, reading, trusted=trusted)
     is_believed = trusted
     if shown is not None:
         doubts = shown.doubts(identifiers, lambda kind, value: keyed(kind, normalised(kind, value)))
@@ -323,12 +324,13 @@ def normalised(kind: str, value: str) -> str:
 
 
 def _identifiers(
-    raw: Mapping[str, Any], context: Mapping[str, Any], traits: Mapping[str, Any], reading: Reading
+    raw: Mapping[str, Any], context: Mapping[str, Any], traits: Mapping[str, Any], reading: Reading, *, trusted: bool
 ) -> tuple[Identifier, ...]:
     found: list[Identifier] = []
     said = reading.handles
     for kind, field, value in _handles(raw, context, traits):
-        if value is None:
+        # Order numbers can be guessed: whoever names one in a browser is not thereby its buyer.
+        if value is None or (kind == "order_id" and not trusted):
             continue
         # A uuid and its like, which is nearly every id, needs no closer look.
         is_plain = type(value) is str and 15 < len(value) < 100 and value.isprintable() and value[0] not in "0- "
@@ -336,8 +338,8 @@ def _identifiers(
         if not handle:
             continue
         plain = handle.strip() if kind in _AS_WRITTEN else normalised(kind, handle)
-        said.add(handle)
-        said.add(plain)
+        if kind not in DOCUMENTS:
+            said.update((handle, plain))
         if kind in _AS_WRITTEN or _is_usable(kind, plain):
             found.append(Identifier(kind, reading.keyed(kind, plain)))
             if kind == "push_token":
@@ -345,8 +347,7 @@ def _identifiers(
         else:
             reading.notes.append(f"{field} is no {kind}")
     if len(found) > LIMITS["identifiers_max"]:
-        most = LIMITS["identifiers_max"]
-        raise Rejected("too_many", "context.externalIds", f"{len(found)} identifiers, at most {most}")
+        raise Rejected("too_many", "context.externalIds", f"{len(found)}, at most {LIMITS['identifiers_max']}")
     if len(found) > 2 or "device" in context or "externalIds" in context:
         found = sorted(set(found), key=lambda each: (_STRONGEST.get(each.kind, 9), each))
     return tuple(found)

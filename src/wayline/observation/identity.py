@@ -45,7 +45,7 @@ from msgspec import Struct
 from wayline.domain import Event, Identifier, Link, Merge
 from wayline.errors import Broken
 from wayline.observation.events import UNVERIFIED
-from wayline.observation.vocabulary import DEVICES
+from wayline.observation.vocabulary import DEVICES, DOCUMENTS
 
 __all__ = [
     "CONFIDENCE",
@@ -268,7 +268,9 @@ class _Joining:
         held.update(self.free, (identifier,))
         if len(held) > self.limits.links_max:
             return self.limits.links_max
-        for kind in (identifier.kind,) if owner is None else {each.kind for each in held}:
+        for kind in {identifier.kind} if owner is None else {each.kind for each in held}:
+            if kind in DOCUMENTS:
+                continue  # a good customer has any number of orders
             most = self.limits.person_ids_max if kind == "user_id" else self.limits.others_max
             if sum(each.kind == kind for each in held) > most:
                 return most

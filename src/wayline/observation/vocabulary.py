@@ -14,9 +14,9 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 __all__ = [
-    "ALIASES", "CONTEXT_DROPPED", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "DEVICES", "GROUPS", "KINDS", "LIMITS", "NOTES",
-    "PERSONAL_NAMES", "PERSONAL_TRAITS", "PERSONLESS", "REJECTIONS", "SECRET_ONLY", "SHAPES", "SHAPE_MEANINGS",
-    "TRAIT_NAMES", "VOCABULARY",
+    "ALIASES", "CONTEXT_DROPPED", "CONTEXT_OBJECTS", "CONTEXT_TEXTS", "DEVICES", "DOCUMENTS", "GROUPS", "KINDS",
+    "LIMITS", "NOTES", "PERSONAL_NAMES", "PERSONAL_TRAITS", "PERSONLESS", "REJECTIONS", "SECRET_ONLY", "SHAPES",
+    "SHAPE_MEANINGS", "TRAIT_NAMES", "VOCABULARY",
     "Group", "Shape",
     "reference",
 ]  # fmt: skip
@@ -57,14 +57,16 @@ KINDS: Final = MappingProxyType(
 )
 """Message type to the name of its event; a track call names its own."""
 
-PERSONLESS: Final = frozenset({"Inventory Changed", "Price Changed", "Product Changed", "Store Purchase"})
-"""Events about the shelf, and till sales to nobody we know: they need no identifier of a person."""
+PERSONLESS: Final = frozenset(
+    {"Inventory Changed", "Price Changed", "Privacy Requested", "Product Changed", "Store Purchase"}
+)
+"""Events about the shelf or a whole shop, and till sales to nobody we know: they need no identifier of a person."""
 
 SECRET_ONLY: Final = frozenset(
     {"Email Bounced", "Email Delivered", "Email Marked as Spam", "Inventory Changed", "Message Sent",
      "Order Cancelled", "Order Delayed", "Order Delivered", "Order Refunded", "Order Shipped", "Pickup Completed",
-     "Pickup Ready", "Price Changed", "Product Changed", "Return Received", "Reward Earned", "Reward Expiring",
-     "Store Purchase", "Ticket Closed", "Tier Changed"}
+     "Pickup Ready", "Price Changed", "Privacy Requested", "Product Changed", "Return Received", "Reward Earned",
+     "Reward Expiring", "Store Purchase", "Ticket Closed", "Tier Changed"}
 )  # fmt: skip
 """Events a browser has no business to tell: they close a mailbox, move the shelf, or have us write to a customer about
 an order, with a link out of the event. A public key that sends one is refused."""
@@ -73,6 +75,9 @@ DEVICES: Final = frozenset(
     {"anonymous_id", "device_id", "push_token", "advertising_id", "ga_client_id", "cross_domain_id"}
 )
 """Kinds of identifiers that name a device or browser: they can change hands."""
+
+DOCUMENTS: Final = frozenset({"order_id", "cart_id", "checkout_id"})
+"""Kinds of identifiers that name what a person left behind: one has any number of them, and they stay in the event."""
 
 ALIASES: Final = MappingProxyType(
     {
@@ -192,7 +197,7 @@ GROUPS: Final[tuple[Group, ...]] = (
     Group("Order", "goals, revenue, suppression after a purchase; a till purchase stops cart recovery", {
         "Order Updated": _of("status", _ORDER),
         "Order Completed": _ORDER,
-        "Order Refunded": _of("order_id total currency products"),
+        "Order Refunded": _of("order_id refund_id total currency products"),
         "Order Cancelled": _ORDER,
         "Store Purchase": _of("store_id till_id receipt_id", _ORDER),
     }),
@@ -237,7 +242,9 @@ GROUPS: Final[tuple[Group, ...]] = (
     Group("Shelf", "claims `in_stock` and `price_is`, back in stock, price drop; about no person", {
         "Inventory Changed": _of("product_id sku store_id available quantity as_of"),
         "Price Changed": _of("product_id sku price was currency as_of"),
-        "Product Changed": _of("was unit_cost currency availability available as_of attributes", _ITEM),
+        "Product Changed": _of(
+            "was unit_cost currency availability available as_of attributes inventory_item_id", _ITEM
+        ),
         "Back In Stock Requested": _of("product_id sku"),
     }),
     Group("Loyalty", "loyalty reminders, stage figures", {
@@ -251,6 +258,9 @@ GROUPS: Final[tuple[Group, ...]] = (
         name: _of("channel purpose method wording_version proof_id double_opt_in")
         for name in ("Consent Granted", "Consent Withdrawn", "Consent Claimed")
     }),
+    Group("Requests about personal values", "told to whoever runs this, with the day they are due", {
+        "Privacy Requested": _of("topic"),
+    }),
     Group("Person", "traits and identifiers; made from identify, group and alias calls", {
         "Identify": (), "Group": _of("group_id"), "Alias": _of("previous_id"),
     }),
@@ -263,7 +273,8 @@ VOCABULARY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 _SHAPED: Mapping[Shape, str] = {
     "id": """product_id sku order_id cart_id checkout_id list_id promotion_id coupon_id wishlist_id review_id
-        shipment_id return_id ticket_id store_id till_id receipt_id reward_id proof_id email_id campaign_id
+        shipment_id return_id refund_id inventory_item_id
+        ticket_id store_id till_id receipt_id reward_id proof_id email_id campaign_id
         tracking_number group_id previous_id""",
     "text": """category name brand variant coupon creative affiliation shipping_method payment_method coupon_name
         wishlist_name campaign_name carrier channel purpose method wording_version topic priority sentiment tier from

@@ -51,6 +51,11 @@ def _kind(name: str, means: str) -> Field:
     return Field(Text((name,), means="a kind"), means)
 
 
+_USER_ID_FROM: Final = Field(
+    Text(("customer_id", "email"), means="what the shop's own tracking calls a person by"),
+    "What the shop's own tracking sends as `userId` of whoever has logged in; `customer_id` if not said.",
+)
+
 SOURCE: Final = Kinds(
     {
         "tracking": Record(
@@ -101,6 +106,18 @@ SOURCE: Final = Kinds(
                 ),
             },
             "a webhook source",
+        ),
+        "shopify": Record(
+            {
+                "kind": _kind("shopify", "A shop on Shopify: docs/how-to/shopify.md."),
+                "secret_env": Field(
+                    ENVIRONMENT,
+                    "Where the app's client secret is; two of them apart by a space while it is being replaced.",
+                    required=True,
+                ),
+                "user_id_from": _USER_ID_FROM,
+            },
+            "a Shopify source",
         ),
     },
     "tracking",

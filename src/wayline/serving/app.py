@@ -51,7 +51,7 @@ from wayline.serving.senders import REQUESTS_PER_SECOND, Keys, Watched
 from wayline.serving.unsubscribe import unsubscribing
 from wayline.serving.webhooks import webhooks
 from wayline.sources import Receiver
-from wayline.sources.opening import open_receivers
+from wayline.sources.opening import Shop, open_receivers
 from wayline.store.opening import Store, open_store
 
 __all__ = ["LOOPBACK", "Serving", "compose", "compose_simulated", "run"]
@@ -87,9 +87,14 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
             if is_simulated:
                 serving = compose_simulated(store, playbook, kept_report(folder), hosts=hosts)
             else:
+<<<<<<< HEAD
                 receivers = open_receivers(playbook.settings.get("sources", {}), os.environ)
                 keys = _keys(playbook, os.environ, folder / "wayline.toml")
                 serving = compose(store, playbook, channels, keys=keys, receivers=receivers, hosts=hosts)
+=======
+                receivers = open_receivers(playbook.settings.get("sources", {}), os.environ, _shop(store, playbook))
+                serving = compose(store, playbook, channels, receivers=receivers, hosts=hosts)
+>>>>>>> fa95a5d (x)
             address = listening.getsockname()
             _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
             calm_collector()
@@ -351,6 +356,11 @@ def _greet(folder: Path, playbook: Playbook, channels: OpenedChannels, *, is_sim
 
 
 _NO_SOURCES = 'No events are taken: add [sources.web] with write_key = "..." to wayline.toml, and start again.'
+
+
+def _shop(store: Store, playbook: Playbook) -> Shop:
+    url = str(playbook.settings.get("shop", {}).get("url", ""))
+    return Shop(currency=playbook.currency, url=url, recall=store.log.named)
 
 
 def _public_url(playbook: Playbook) -> str:

@@ -6,6 +6,8 @@
 | `tables` | CSV and Parquet as rows, the bad ones apart |
 | `messages` | rows to messages: what is skipped, grouped, refused, and why |
 | `opening` | the receivers of signed calls, made from what wayline.toml says of each source |
+| `facts` | what a shop's resource says, as messages with ids by the body alone |
+| `shopify` | Shopify: which topic says what, read by `shopify_orders`, `shopify_people`, `shopify_shelf` |
 | `signed` | signatures of calls, checked over the raw bytes in constant time; the generic webhook |
 
 Nothing here writes anything; `runtime.importing` and `serving.webhooks` bring the messages into the log.
