@@ -98,8 +98,8 @@ def parse(
 ) -> Parsed:
     """Read one message; raises `Rejected` with the field and the way out.
 
-    `sent_at` is the batch's, `currency` what amounts without one are in, `trusted` says that the key was secret, `fires`
-    is False for imported history, `place` is that in its request, `prove` tells what a message shows beyond its key.
+    `sent_at` is the batch's, `currency` what amounts without one are in, `trusted` says that the key was secret;
+    `fires` is False for imported history, `place` is that in its request, `prove` tells what a message shows beyond its key.
     """
     if not isinstance(raw, Mapping):
         raise Rejected("not_an_object", "", f"expected a message (a JSON object), got {type(raw).__name__}")
@@ -338,8 +338,7 @@ def _identifiers(
         if not handle:
             continue
         plain = handle.strip() if kind in _AS_WRITTEN else normalised(kind, handle)
-        if kind not in DOCUMENTS:
-            said.update((handle, plain))
+        said.update(() if kind in DOCUMENTS else (handle, plain))
         if kind in _AS_WRITTEN or _is_usable(kind, plain):
             found.append(Identifier(kind, reading.keyed(kind, plain)))
             if kind == "push_token":

@@ -87,14 +87,9 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
             if is_simulated:
                 serving = compose_simulated(store, playbook, kept_report(folder), hosts=hosts)
             else:
-<<<<<<< HEAD
-                receivers = open_receivers(playbook.settings.get("sources", {}), os.environ)
+                receivers = open_receivers(playbook.settings.get("sources", {}), os.environ, _shop(store, playbook))
                 keys = _keys(playbook, os.environ, folder / "wayline.toml")
                 serving = compose(store, playbook, channels, keys=keys, receivers=receivers, hosts=hosts)
-=======
-                receivers = open_receivers(playbook.settings.get("sources", {}), os.environ, _shop(store, playbook))
-                serving = compose(store, playbook, channels, receivers=receivers, hosts=hosts)
->>>>>>> fa95a5d (x)
             address = listening.getsockname()
             _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
             calm_collector()
