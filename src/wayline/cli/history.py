@@ -22,11 +22,11 @@ __all__ = ["import_", "simulate"]
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file.")],
+    file: Annotated[Path, typer.Argument(help="A CSV, Parquet or JSON file, or a zip of such.")],
     *,
     folder: Annotated[Path, typer.Option("--into", help="The shop's folder.")] = Path("var/shop"),
     mapping: Annotated[
-        str, typer.Option(help="online-retail, retailrocket, or the path of a mapping of your own.")
+        str, typer.Option(help="One that comes with Wayline (klaviyo, mailchimp, pos-purchases, ...), or a path.")
     ] = "mapping.yaml",
     preview: Annotated[int, typer.Option(min=0, max=100, help="Show so many messages and end.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and judge everything, store nothing.")] = False,
@@ -42,20 +42,20 @@ def import_(
     """
     from wayline.runtime import importing
 
-    said = importing.prepared(file, folder, mapping, fires=replay_events, refused_path=refused)
-    if preview:
-        shown = importing.preview_table(said, preview)
-        print_json(shown) if as_json else print("\n\n".join(map(importing.previewed_in_words, shown)))
-        return
-    if dry_run:
-        report = importing.rehearse_table(said, _counting)
-    else:
-        with opened(folder, is_new=True) as store:
-            report = importing.import_table(said, store.log, store.vault, _counting)
+    with importing.prepared(file, folder, mapping, fires=replay_events, refused_path=refused) as imports:
+        if preview:
+            shown = [each for said in imports for each in importing.preview_table(said, preview)]
+            print_json(shown) if as_json else print("\n\n".join(map(importing.previewed_in_words, shown)))
+            return
+        if dry_run:
+            reports = [importing.rehearse_table(said, _counting) for said in imports]
+        else:
+            with opened(folder, is_new=True) as store:
+                reports = [importing.import_table(said, store.log, store.vault, _counting) for said in imports]
     if as_json:
-        print_json(report)
+        print_json(reports[0] if len(reports) == 1 else reports)
     else:
-        print("\n".join(importing.in_words(report, is_rehearsal=dry_run)))
+        print("\n".join(line for each in reports for line in importing.in_words(each, is_rehearsal=dry_run)))
 
 
 def _counting(progress: Any) -> None:
@@ -111,7 +111,7 @@ def simulate(
         grain=timedelta(seconds=grain),
     )  # fmt: skip
     playbook = read_playbook(folder)
-    with _history(history or folder, mapping) as store:
+    with _history(history or folder, folder, mapping) as store:
         run = dryrun.dry_run(
             store.log.chronicle(), playbook, assume=assumed, options=options, vault=store.vault,
             products=map(dryrun.without_stock, store.state.products()), on_progress=_by_day,
@@ -125,17 +125,20 @@ def simulate(
 
 
 @contextmanager
-def _history(path: Path, mapping: str) -> Iterator[Store]:
+def _history(path: Path, folder: Path, mapping: str) -> Iterator[Store]:
     """The stores of a shop's folder, or of a file brought into memory for as long as it is looked at."""
     if path.is_dir():
         with opened(path) as store:
             yield store
         return
+    from wayline.runtime.arrivals import money_and_zone
     from wayline.runtime.importing import import_table, in_words, read_in
     from wayline.store.opening import open_store
 
     with open_store() as store:
-        report = import_table(read_in(path, mapping), store.log, store.vault, _counting)
+        currency, zone = money_and_zone(folder)
+        said = read_in(path, mapping, currency=currency, zone=zone)
+        report = import_table(said, store.log, store.vault, _counting)
         print("\n".join(in_words(report, is_rehearsal=False)), file=sys.stderr)
         yield store
 

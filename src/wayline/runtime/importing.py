@@ -10,6 +10,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -19,12 +20,13 @@ import msgspec
 from msgspec import Struct
 
 from wayline.domain import Event
-from wayline.errors import AuthorError, OperatorError, Rejected
+from wayline.errors import OperatorError, Rejected
 from wayline.observation.events import parse_batch
+from wayline.runtime.arrivals import arrivals, fitting, mappings_called, money_and_zone
 from wayline.runtime.collecting import Collector, Delivered
 from wayline.runtime.folders import KEPT
 from wayline.sources import RefusedRow, Told
-from wayline.sources.mapping import READY, TableMapping, read_mapping, ready_mapping
+from wayline.sources.mapping import TableMapping, for_shop
 from wayline.sources.messages import translate
 from wayline.sources.tables import header_of
 from wayline.store import Log, Vault
@@ -59,6 +61,8 @@ class Import(Struct, frozen=True, kw_only=True):
     """A CSV of the refused rows with place, code and reason: correct it and import it with the same mapping."""
     token_path: Path | None = None
     """Where to note how far everything is on disk; an import that finds it goes on from there."""
+    name: str = ""
+    """What it is called where people read of it; the file's name if nothing is said."""
     fires: bool = False
     """Whether the events may start journeys, as in a replay; history by itself starts nothing."""
 
@@ -150,36 +154,36 @@ def preview_table(told: Import, count_max: int = 5) -> tuple[Previewed, ...]:
     )
 
 
-def prepared(file: Path, folder: Path, mapping: str, *, fires: bool, refused_path: Path | None = None) -> Import:
-    """An import into a shop's folder: its mapping read by name or path, and where it keeps what it refuses."""
-    if not (folder / "wayline.toml").is_file():
-        raise AuthorError(f"{folder}: no wayline.toml here, so this is no shop. Make one: wayline init {folder}")
-    said = read_in(file, mapping)
-    beside = folder / KEPT / "imports"
-    beside.mkdir(parents=True, exist_ok=True)
-    return msgspec.structs.replace(
-        said,
-        refused_path=refused_path or beside / f"{file.stem}.refused.csv",
-        token_path=beside / f"{file.stem}.token",
-        fires=fires,
-    )
+@contextmanager
+def prepared(
+    file: Path, folder: Path, mapping: str, *, fires: bool, refused_path: Path | None = None
+) -> Iterator[list[Import]]:
+    """The imports of a file into a shop's folder: its mapping by name or path, and where each keeps what it refuses.
+
+    One, or of an archive one for each member that a mapping reads.
+    """
+    currency, zone = money_and_zone(folder)
+    candidates = [for_shop(each, currency, zone) for each in mappings_called(mapping)]
+    with arrivals(file, candidates) as (found, _):
+        now = datetime.now(UTC)
+        yield [
+            Import(
+                path=each.path,
+                name=each.name,
+                mapping=each.mapping,
+                received_at=now,
+                refused_path=refused_path or folder / KEPT / "imports" / f"{each.path.stem}.refused.csv",
+                token_path=folder / KEPT / "imports" / f"{each.path.stem}.token",
+                fires=fires,
+            )
+            for each in found
+        ]
 
 
-def read_in(file: Path, mapping: str) -> Import:
+def read_in(file: Path, mapping: str, *, currency: str = "EUR", zone: str = "UTC") -> Import:
     """A file and its mapping by name or path, checked as a whole before anything is made or opened."""
-    compiled = ready_mapping(mapping) if mapping in READY else _mapping_at(Path(mapping))
-    header_of(file, compiled)
-    return Import(path=file, mapping=compiled, received_at=datetime.now(UTC))
-
-
-def _mapping_at(path: Path) -> TableMapping:
-    try:
-        return read_mapping(path.read_text("utf-8"), file=path.name)
-    except (OSError, UnicodeDecodeError) as trouble:
-        known = ", ".join(READY)
-        raise AuthorError(
-            f"{path}: no mapping can be read here ({trouble}). Give a path, or one of: {known}."
-        ) from trouble
+    candidates = [for_shop(each, currency, zone) for each in mappings_called(mapping)]
+    return Import(path=file, mapping=fitting(file, candidates), received_at=datetime.now(UTC))
 
 
 def in_words(report: Report, *, is_rehearsal: bool) -> list[str]:
@@ -254,7 +258,7 @@ def _run(
             progress(Progress(counts["row"], totals["messages"], refusals.count, place))
         token.done()
     return Report(
-        file=told.path.name,
+        file=told.name or told.path.name,
         mapping=told.mapping.name,
         rows=counts["row"],
         messages=totals["messages"],
@@ -276,10 +280,11 @@ def _batches(translated: Iterator[Told | RefusedRow], refusals: _Refusals) -> It
         if isinstance(each, RefusedRow):
             refusals.keep((each,))
             continue
-        batch.append(each)
-        if len(batch) == BATCH_MAX:
+        # A row may be several messages: where to go on from is a row, so a batch ends with all of one.
+        if len(batch) >= BATCH_MAX and each.rows[-1].place != batch[-1].rows[-1].place:
             yield batch
             batch = []
+        batch.append(each)
     if batch:
         yield batch
 
@@ -308,6 +313,7 @@ class _Refusals:
 
     def __init__(self, told: Import) -> None:
         self.count = 0
+        self._places: set[int] = set()
         self._told = told
         self._opened: IO[str] | None = None
         self._writer: Any = None
@@ -322,6 +328,9 @@ class _Refusals:
     def keep(self, rows: Iterator[RefusedRow] | tuple[RefusedRow, ...]) -> None:
         """Write these rows down with their reasons."""
         for row in rows:
+            if row.place in self._places:
+                continue  # refused already, by another message of the same row
+            self._places.add(row.place)
             self.count += 1
             if self._told.refused_path is not None:
                 self._write(row, self._told.refused_path)
@@ -330,21 +339,26 @@ class _Refusals:
         try:
             header = header_of(self._told.path, self._told.mapping) if self._writer is None else ()
             if self._writer is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 self._opened = os.fdopen(handle, "w", encoding="utf-8", newline="")
                 self._writer = csv.writer(self._opened)
                 self._writer.writerow([*header, "wayline_place", "wayline_code", "wayline_reason", "wayline_text"])
                 self._width = len(header)
             cells = row.cells or ("",) * self._width
-            written = [
-                "" if cell is None else str(cell) for cell in (*cells, row.place, row.code, row.reason, row.text)
-            ]
+            written = [_as_text(cell) for cell in (*cells, row.place, row.code, row.reason, row.text)]
             self._writer.writerow([cell.encode("utf-8", "backslashreplace").decode() for cell in written])
         except OSError as trouble:
             raise OperatorError(
                 f"{path}: refused rows cannot be written: {trouble.strerror}. Make room or name another file; "
                 "what is imported already is kept, and running it again stores nothing twice."
             ) from trouble
+
+
+def _as_text(cell: Any) -> str:
+    if isinstance(cell, dict | list):
+        return msgspec.json.encode(cell).decode()
+    return "" if cell is None else str(cell)
 
 
 class _Token:
@@ -367,6 +381,7 @@ class _Token:
     def note(self, place: int) -> None:
         """Remember that all up to this place is on disk."""
         if self._path is not None and place > self.place:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             written = self._path.with_suffix(".new")
             written.write_bytes(msgspec.json.encode({"about": self._about, "place": place}))
             written.replace(self._path)

@@ -3,7 +3,9 @@
 | module | what it holds |
 |---|---|
 | `mapping` | the text that says which columns become which message, compiled with all its problems at once |
-| `tables` | CSV and Parquet as rows, the bad ones apart |
+| `tables` | CSV, Parquet and JSON as rows, the bad ones apart |
+| `documents` | JSON lines and documents as rows, a column being a path |
+| `archives` | a zip as the files in it, unpacked within bounds |
 | `messages` | rows to messages: what is skipped, grouped, refused, and why |
 | `opening` | the receivers of signed calls, made from what wayline.toml says of each source |
 | `facts` | what a shop's resource says, as messages with ids by the body alone |

@@ -7,50 +7,85 @@ are all told at once, with file and line. Conditions read the columns by name. `
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any, Final, Literal, TypeAlias, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from wayline.conditions import Condition
 from wayline.errors import AuthorError, did_you_mean
 from wayline.observation.money import EXPONENTS
-from wayline.observation.vocabulary import ALIASES, VOCABULARY
-from wayline.playbook.grammar import Anything, Either, Expression, Field, Listing, Record, Section, Table, Text
+from wayline.observation.vocabulary import ALIASES, PERSONLESS, VOCABULARY
+from wayline.playbook.grammar import (
+    Anything,
+    Either,
+    Expression,
+    Field,
+    Listing,
+    Record,
+    Section,
+    Table,
+    Text,
+    YesNo,
+)
 from wayline.playbook.texts import Findings, Node, Place, describe, read_yaml
 
 __all__ = [
     "MAPPING",
     "READY",
+    "SETS",
     "Cell",
     "Column",
     "Constant",
     "Each",
+    "First",
     "Kind",
     "MessageRule",
     "Sum",
     "TableMapping",
     "Value",
+    "Words",
+    "for_shop",
     "read_mapping",
     "ready_mapping",
 ]
 
-READY: Final = ("online-retail", "retailrocket")
+READY: Final = (
+    "online-retail", "retailrocket",
+    "pos-purchases", "pos-returns", "pos-pickups", "pos-stock", "pos-prices",
+    "deliveries", "loyalty", "referrals", "service-desk", "search-log", "site-events",
+    "profiles", "consents", "suppressions", "engagement", "messages-sent",
+    "klaviyo-profiles", "klaviyo-events",
+    "mailchimp-subscribed", "mailchimp-unsubscribed", "mailchimp-cleaned", "mailchimp-activity",
+    "braze-profiles", "braze-currents",
+)  # fmt: skip
 """Mappings that come with Wayline, by the name of the format they read."""
 
-Kind: TypeAlias = Literal["text", "id", "whole", "number", "money", "time", "yes_no"]
-_KINDS: Final = ("text", "id", "whole", "number", "money", "time", "yes_no")
+SETS: Final[Mapping[str, tuple[str, ...]]] = {
+    name: tuple(each for each in READY if each.startswith(f"{name}-"))
+    for name in ("pos", "klaviyo", "mailchimp", "braze")
+}
+"""Ready mappings that belong together: each file is read by the one that it is written for."""
+
+Kind: TypeAlias = Literal["text", "id", "whole", "number", "money", "time", "unix", "yes_no", "json"]
+_KINDS: Final[tuple[Kind, ...]] = ("text", "id", "whole", "number", "money", "time", "unix", "yes_no", "json")
+_WHEN_WRITTEN: Final = "@file"
+_SHOP: Final = "shop"
+_HANDLES: Final = frozenset({"email", "phone"})
 
 
 class Column(Struct, frozen=True):
-    """What a column must hold; `may_be_empty` or a row without it is refused."""
+    """What a column must hold; `may_be_empty` or a row without it is refused, `may_lack` or a file without it is."""
 
     name: str
-    header: str
+    headers: tuple[str, ...]
+    """What files call it; the first that this file has counts."""
     kind: Kind
     may_be_empty: bool = False
+    may_lack: bool = False
 
 
 class Constant(Struct, frozen=True):
@@ -76,10 +111,28 @@ class Sum(Struct, frozen=True):
 class Each(Struct, frozen=True):
     """A list with one object per row."""
 
-    fields: Mapping[str, Cell | Constant]
+    fields: Mapping[str, Cell | Constant | First | Words]
 
 
-Value: TypeAlias = Cell | Constant | Sum | Each
+class First(Struct, frozen=True):
+    """The first of these columns in which something stands."""
+
+    columns: tuple[str, ...]
+
+
+class Words(Struct, frozen=True):
+    """A text with columns in it, `{store}-{receipt}`; nothing where one of them is empty."""
+
+    text: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it names."""
+        return tuple(_PLACES.findall(self.text))
+
+
+Value: TypeAlias = Cell | Constant | Sum | Each | First | Words
+_PLACES: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class MessageRule(Struct, frozen=True, kw_only=True):
@@ -87,7 +140,10 @@ class MessageRule(Struct, frozen=True, kw_only=True):
 
     type: str
     event: str
-    time: str
+    time: tuple[str, ...]
+    """Columns of when it happened, the first that says so; none: when the file was written."""
+    goes_on: bool = False
+    """Whether the messages below may take the same row too."""
     when: Condition | None = None
     group_by: tuple[str, ...] = ()
     event_id: tuple[str, ...] = ()
@@ -102,8 +158,15 @@ class TableMapping(Struct, frozen=True, kw_only=True):
 
     name: str
     source: str
-    currency: str
+    currency: str = ""
+    """Empty: the shop's, as `zone` is where it is `shop`."""
     zone: str = "UTC"
+    name_like: str = ""
+    """Pattern of the names of the files, or members of an archive, it is written for; empty: any."""
+    rows: str = ""
+    """Of a JSON document: the path of the list of its rows."""
+    within: str = ""
+    """Of JSON: the list inside each row whose items are rows of their own."""
     encoding: str = "utf-8"
     delimiter: str = ","
     decimal: str = "."
@@ -121,12 +184,17 @@ class TableMapping(Struct, frozen=True, kw_only=True):
 _COLUMN_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAME = Text(pattern=_COLUMN_NAME, means="the name of a column")
 _KIND = Text(
-    tuple(kind + suffix for kind in _KINDS for suffix in ("", "?")), means="what a column holds ('?': it may be empty)"
+    tuple(kind + suffix for kind in _KINDS for suffix in ("", "?", "??")),
+    means="what a column holds ('?': it may be empty; '??': the file may lack it)",
 )
 _COLUMN = Record(
     {
         "holds": Field(_KIND, "What it holds.", required=True),
-        "header": Field(Text(), "What the file calls it, where that is no plain name.", default=""),
+        "header": Field(
+            Listing(Text(), single=True, most=10),
+            "What the file calls it, where that is no plain name; of several the first it has. Of JSON: a path.",
+            default=(),
+        ),
     },
     "a column",
 )
@@ -137,6 +205,9 @@ _VALUE = Either(
             {
                 "column": Field(_NAME, "The column it is taken from.", default=""),
                 "absolute": Field(_NAME, "The column it is taken from, without its sign.", default=""),
+                "first": Field(Listing(_NAME, least=2, most=8), "The first of these columns that says anything.",
+                               default=()),
+                "text": Field(Text(), "A text with columns in it, such as '{store}-{receipt}'.", default=""),
                 "value": Field(Anything(), "The same value in every message."),
                 "sum": Field(Listing(_NAME, least=1, most=4), "Columns multiplied, added over all rows.", default=()),
                 "absolute_sum": Field(Listing(_NAME, least=1, most=4), "The same, without its sign.", default=()),
@@ -146,14 +217,24 @@ _VALUE = Either(
             "a value",
         ),
     },
-    "a column, or one of {value: ...}, {absolute: column}, {sum: [columns]}, {each: {...}}",
+    "a column, or one of {value: ...}, {first: [columns]}, {text: ...}, {absolute: column}, {sum: [columns]}, "
+    "{each: {...}}",
 )  # fmt: skip
 _RULE = Record(
     {
         "type": Field(Text(("track", "identify", "page"), means="a type of message"), "Its type.", default="track"),
         "event": Field(Text(), "Its name, as in the reference of events; only of a track message.", default=""),
         "when": Field(Expression(), "Which rows; all that no message before took, if left out."),
-        "time": Field(_NAME, "The column of when it happened.", required=True),
+        "goes_on": Field(YesNo(), "Let the messages below take the same rows too.", default=False),
+        "time": Field(
+            Listing(
+                Text(pattern=f"{_COLUMN_NAME}|{_WHEN_WRITTEN}", means="a column, or '@file'"), single=True, least=1
+            ),
+            "The column of when it happened, or several, of which the first that says so; '@file' is when the file "
+            "was written.",
+            required=True,
+            default=(),
+        ),
         "group_by": Field(Listing(_NAME, single=True), "Rows that agree in these are one message.", default=()),
         "event_id": Field(Listing(_NAME, single=True), "Columns that tell it from every other message.", default=()),
         "user_id": Field(_NAME, "The column of the known customer's id.", default=""),
@@ -165,6 +246,11 @@ _RULE = Record(
 )
 _FILE = Record(
     {
+        "name": Field(
+            Text(), "Names of the files it is written for, such as subscribed_*.csv; any if left out.", default=""
+        ),
+        "rows": Field(Text(), "Of a JSON document: where the list of its rows is, such as data.users.", default=""),
+        "within": Field(Text(), "Of JSON: the list in each row whose items are rows of their own.", default=""),
         "encoding": Field(Text(), "Of a CSV; UTF-8 if left out.", default="utf-8"),
         "delimiter": Field(
             Text(pattern=r"[,;|\t]", means="one of ',', ';', '|' and a tab"), "Between cells.", default=","
@@ -179,8 +265,12 @@ MAPPING = Record(
     {
         "mapping": Field(Text(pattern=r"[a-z][a-z0-9-]*", means="a name"), "What it is called.", required=True),
         "source": Field(Text(pattern=r"[a-z][a-z0-9-]*", means="a name"), "The source of its events.", required=True),
-        "currency": Field(Text(pattern=r"[A-Z]{3}", means="a currency such as EUR"), "Of amounts.", required=True),
-        "zone": Field(Text(), "The zone of times that name none; UTC if left out.", default="UTC"),
+        "currency": Field(
+            Text(pattern=r"[A-Z]{3}", means="a currency such as EUR"), "Of amounts; the shop's if left out.", default=""
+        ),
+        "zone": Field(
+            Text(), "The zone of times that name none; UTC if left out, `shop` for the shop's own.", default="UTC"
+        ),
         "file": Field(_FILE, "How the file is written."),
         "columns": Field(
             Table(Either({"text": _KIND, "mapping": _COLUMN}, "what the column holds"), names=_COLUMN_NAME),
@@ -205,6 +295,13 @@ def read_mapping(text: str, *, file: str = "mapping.yaml") -> TableMapping:
     if mapping is None or findings.problems:
         raise AuthorError(sorted(findings.problems, key=lambda problem: problem.line))
     return mapping
+
+
+def for_shop(mapping: TableMapping, currency: str, zone: str) -> TableMapping:
+    """The mapping with the shop's currency and zone where it leaves them to the shop."""
+    return structs.replace(
+        mapping, currency=mapping.currency or currency, zone=zone if mapping.zone == _SHOP else mapping.zone
+    )
 
 
 def ready_mapping(name: str) -> TableMapping:
@@ -236,13 +333,19 @@ def _compiled(tree: Node, place: Place) -> TableMapping | None:
         columns=columns,
         skips=section["skip"],
         messages=rules,
-        **({} if written is None else {**written.values, "empty": frozenset(written["empty"])}),
+        **({} if written is None else _written(written)),
     )
+
+
+def _written(section: Section) -> dict[str, Any]:
+    said = dict(section.values)
+    name_like = said.pop("name")
+    return {**said, "name_like": name_like, "empty": frozenset(section["empty"])}
 
 
 def _check_settings(section: Section) -> None:
     try:
-        ZoneInfo(section["zone"])
+        ZoneInfo("UTC" if section["zone"] == _SHOP else section["zone"])
     except (ZoneInfoNotFoundError, ValueError):
         section.wrong("zone", f"no zone is called {section['zone']!r}; expected one such as Europe/London.")
     if section["currency"] and section["currency"] not in EXPONENTS:
@@ -258,8 +361,14 @@ def _check_settings(section: Section) -> None:
 def _column(name: str, said: str | Section | None) -> Column:
     # What could not be read was noted; a blank goes on as text.
     holds = (said["holds"] if isinstance(said, Section) else said) or "text"
-    header = said["header"] if isinstance(said, Section) else ""
-    return Column(name, header or name, cast("Kind", holds.removesuffix("?")), holds.endswith("?"))
+    headers = said["header"] if isinstance(said, Section) else ()
+    return Column(
+        name,
+        tuple(headers) or (name,),
+        cast("Kind", holds.rstrip("?")),
+        may_be_empty=holds.endswith("?"),
+        may_lack=holds.endswith("??"),
+    )
 
 
 def _rule(section: Section, columns: Mapping[str, Column]) -> MessageRule:
@@ -269,23 +378,49 @@ def _rule(section: Section, columns: Mapping[str, Column]) -> MessageRule:
     if section["event"] and section["event"] not in VOCABULARY and section["event"] not in ALIASES:
         known = did_you_mean(section["event"], VOCABULARY)
         section.doubt("event", f"no rule reads an event called {section['event']!r}. {known}")
-    if not section["user_id"] and not section["anonymous_id"]:
-        section.wrong("user_id", "a message needs whom it is about: 'user_id' or 'anonymous_id', a column each.")
-    for field in ("time", "user_id", "anonymous_id"):
+    _check_subject(section)
+    for field in ("user_id", "anonymous_id"):
         _check_column(section[field], columns, place, section.at(field))
-    if section["time"] in columns and columns[section["time"]].kind != "time":
-        section.wrong("time", f"column {section['time']!r} holds {columns[section['time']].kind}, expected 'time'.")
+    _check_times(section, columns)
     for field in ("group_by", "event_id"):
         for name in section[field]:
             _check_column(name, columns, place, section.at(field))
+    if lacked := [name for name in section["group_by"] if name in columns and columns[name].may_lack]:
+        section.wrong("group_by", f"column {lacked[0]!r} may be lacking ('??'); rows are told apart by what is there.")
     _check_condition(section["when"], columns, place, section.at("when"), "when")
     return MessageRule(
-        **{name: section[name] for name in ("type", "event", "time", "when", "user_id", "anonymous_id")},
+        **{name: section[name] for name in ("type", "event", "goes_on", "when", "user_id", "anonymous_id")},
+        time=tuple(name for name in section["time"] if name != _WHEN_WRITTEN),
         group_by=section["group_by"],
         event_id=section["event_id"],
         properties=_values(section, "properties", columns),
         traits=_values(section, "traits", columns),
     )
+
+
+def _check_subject(section: Section) -> None:
+    names_nobody = (
+        not section["user_id"] and not section["anonymous_id"] and not _HANDLES & set(section["traits"] or ())
+    )
+    if names_nobody and section["event"] not in PERSONLESS:
+        section.wrong(
+            "user_id",
+            "a message needs whom it is about: 'user_id' or 'anonymous_id', a column each, or a trait 'email' or "
+            "'phone'.",
+        )
+
+
+def _check_times(section: Section, columns: Mapping[str, Column]) -> None:
+    for name in section["time"]:
+        if name == _WHEN_WRITTEN:
+            continue
+        _check_column(name, columns, section.place, section.at("time"))
+        if name in columns and columns[name].kind not in ("time", "unix"):
+            section.wrong("time", f"column {name!r} holds {columns[name].kind}, expected 'time' or 'unix'.")
+    if _WHEN_WRITTEN in section["time"][:-1]:
+        section.wrong("time", "'@file' always says when, so what follows it is never looked at. Put it last.")
+    if _WHEN_WRITTEN in section["time"] and section["event"] == "Consent Granted":
+        section.wrong("time", "a consent is as old as it is: one that says no time of its own may revive none.")
 
 
 def _values(section: Section, field: str, columns: Mapping[str, Column]) -> dict[str, Value]:
@@ -308,7 +443,10 @@ def _value(said: Any, node: Node, place: Place) -> Value | None:
         return Cell(said)
     entries = node.value if isinstance(node.value, Mapping) else {}
     if said is None or len(entries) != 1:
-        place.wrong(node, "expected exactly one of 'column', 'absolute', 'value', 'sum', 'absolute_sum' and 'each'.")
+        place.wrong(
+            node,
+            "expected exactly one of 'column', 'absolute', 'first', 'text', 'value', 'sum', 'absolute_sum' and 'each'.",
+        )
         return None
     ((key, inner),) = entries.items()
     if key == "value":
@@ -317,11 +455,13 @@ def _value(said: Any, node: Node, place: Place) -> Value | None:
         return Sum(said[key], absolute=key == "absolute_sum")
     if key == "each":
         return _each(inner, place)
+    if key in ("first", "text"):
+        return First(said["first"]) if key == "first" else Words(said["text"])
     return Cell(said[key], absolute=key == "absolute")
 
 
 def _each(node: Node, place: Place) -> Each:
-    fields: dict[str, Cell | Constant] = {}
+    fields: dict[str, Cell | Constant | First | Words] = {}
     for name, inner in node.value.items() if isinstance(node.value, Mapping) else ():
         value = _value(_VALUE.read(inner, place), inner, place)
         if isinstance(value, Sum | Each):
@@ -336,7 +476,7 @@ def _each(node: Node, place: Place) -> Each:
 def _columns_of(value: Value) -> tuple[str, ...]:
     if isinstance(value, Cell):
         return (value.column,)
-    if isinstance(value, Sum):
+    if isinstance(value, Sum | First | Words):
         return value.columns
     if isinstance(value, Each):
         return tuple(column for inner in value.fields.values() for column in _columns_of(inner))

@@ -6,10 +6,11 @@ that an order never arrives with a line missing. Put right, they can be imported
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -21,8 +22,19 @@ from msgspec import Struct
 
 from wayline.observation.vocabulary import LIMITS
 from wayline.sources import RefusedRow, Row, Told
-from wayline.sources.mapping import Cell, Column, Constant, Each, MessageRule, Sum, TableMapping, Value
-from wayline.sources.tables import header_of, read_rows
+from wayline.sources.mapping import (
+    Cell,
+    Column,
+    Constant,
+    Each,
+    First,
+    MessageRule,
+    Sum,
+    TableMapping,
+    Value,
+    Words,
+)
+from wayline.sources.tables import header_of, places_of, read_rows
 
 __all__ = ["GROUP_ROWS_MAX", "translate"]
 
@@ -40,10 +52,10 @@ def translate(path: Path, mapping: TableMapping, counts: Counter[str]) -> Iterat
     `counts` is filled on the way: `row`, `skipped: reason`, `refused: code`, `left out: reason`.
     """
     header = header_of(path, mapping)
-    readers = tuple(
-        (column.name, header.index(column.header), _reader(column, mapping)) for column in mapping.columns.values()
-    )
-    translation = _Translation(mapping, readers, _last_places(path, mapping, header), counts)
+    places = places_of(header, mapping)
+    readers = tuple((name, place, _reader(mapping.columns[name], mapping)) for name, place in places.items())
+    written_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    translation = _Translation(mapping, readers, _last_places(path, mapping, places), written_at, counts)
     for each in read_rows(path, mapping):
         counts["row"] += 1
         verdicts = (each,) if isinstance(each, RefusedRow) else translation.take(each)
@@ -70,8 +82,11 @@ class _Translation:
         mapping: TableMapping,
         readers: tuple[tuple[str, int, Callable[[Any], Any]], ...],
         lasts: Mapping[tuple[int, ...], Mapping[_Key, int]],
+        written_at: datetime,
         counts: Counter[str],
     ) -> None:
+        self._written_at = written_at
+        self._lacking: _Values = dict.fromkeys(mapping.columns.keys() - {name for name, _, _ in readers})
         self._mapping = mapping
         self._readers = readers
         self._lasts = lasts
@@ -97,7 +112,7 @@ class _Translation:
         yield from self._closed(row)
 
     def _read(self, row: Row) -> tuple[_Values, RefusedRow | None]:
-        values: _Values = {}
+        values: _Values = dict(self._lacking)
         cells = row.cells
         name = ""
         try:
@@ -114,20 +129,27 @@ class _Translation:
         return None
 
     def _place(self, row: Row, values: _Values) -> Iterator[Told | RefusedRow]:
+        is_taken = False
         for number, rule, positions in self._rules:
             if rule.when is not None and not rule.when.evaluate(values.__getitem__, _EPOCH):
                 continue
-            if not positions:
+            is_taken = True
+            if positions:
+                self._gather(number, rule, positions, row, values)
+            else:
                 yield self._told(rule, [row], [values])
+            if not rule.goes_on:
                 return
-            group = self._open.setdefault((number, _key(row, positions)), _Group(rule, [], []))
-            group.rows.append(row)
-            group.values.append(values)
-            if len(group.rows) > GROUP_ROWS_MAX:
-                group.broken = f"more than {GROUP_ROWS_MAX} rows agree in {', '.join(rule.group_by)}"
-            return
-        expected = "no message's `when` holds for this row; add a message, or skip such rows with a reason"
-        yield RefusedRow(row.place, "no_message", expected, row.cells)
+        if not is_taken:
+            expected = "no message's `when` holds for this row; add a message, or skip such rows with a reason"
+            yield RefusedRow(row.place, "no_message", expected, row.cells)
+
+    def _gather(self, number: int, rule: MessageRule, positions: tuple[int, ...], row: Row, values: _Values) -> None:
+        group = self._open.setdefault((number, _key(row, positions)), _Group(rule, [], []))
+        group.rows.append(row)
+        group.values.append(values)
+        if len(group.rows) > GROUP_ROWS_MAX:
+            group.broken = f"more than {GROUP_ROWS_MAX} rows agree in {', '.join(rule.group_by)}"
 
     def _break(self, row: Row, wrong: RefusedRow) -> None:
         for number, rule, positions in self._rules:
@@ -149,22 +171,31 @@ class _Translation:
                 elif group is not None:
                     yield self._told(group.rule, group.rows, group.values)
 
-    def _told(self, rule: MessageRule, rows: list[Row], values: list[_Values]) -> Told:
+    def _told(self, rule: MessageRule, rows: list[Row], values: list[_Values]) -> Told | RefusedRow:
         first = values[0]
-        message: dict[str, Any] = {"type": rule.type, "timestamp": first[rule.time]}
+        told_at = _first_of(first, rule.time)
+        if told_at is None and rule.event == "Consent Granted":
+            # Counted as of now, it would revive a consent that was withdrawn since.
+            reason = f"a consent needs the time it was given; none of {', '.join(rule.time)} says it"
+            return RefusedRow(rows[0].place, "no_time", reason, rows[0].cells)
+        message: dict[str, Any] = {"type": rule.type, "timestamp": told_at or self._written_at}
         if rule.event:
             message["event"] = rule.event
         for field, column in (("userId", rule.user_id), ("anonymousId", rule.anonymous_id)):
             if column and first[column] is not None:
                 message[field] = str(first[column])
         said = {name: self._value(value, values) for name, value in rule.properties.items()}
-        traits = {name: self._value(value, values) for name, value in rule.traits.items()}
+        # An empty cell says nothing: a null would take the trait back.
+        traits = {
+            name: found for name, value in rule.traits.items() if (found := self._value(value, values)) is not None
+        }
         message["traits" if rule.type == "identify" else "properties"] = (
             {**said, **traits} if rule.type == "identify" else said
         )
         if traits and rule.type != "identify":
             message["context"] = {"traits": traits}
-        message["messageId"] = _event_id(rule, first, message)
+        # When the file was written tells no two messages apart: copied, it is still the same file.
+        message["messageId"] = _event_id(rule, first, message if told_at else {**message, "timestamp": None})
         return Told(message, tuple(rows))
 
     def _value(self, value: Value, rows: list[_Values]) -> Any:
@@ -177,20 +208,20 @@ class _Translation:
                 total = sum((_product(row, value.columns) for row in rows), Decimal(0))
                 return str(abs(total) if value.absolute else total)
             case Each():
-                count_max = LIMITS["products_max"]
-                if len(rows) > count_max:
-                    self._counts[f"left out: rows beyond {count_max} of one message, still in its sums"] += (
-                        len(rows) - count_max
-                    )
-                return [
-                    {
-                        name: inner.value if isinstance(inner, Constant) else _cell(inner, row)
-                        for name, inner in value.fields.items()
-                    }
-                    for row in rows[:count_max]
-                ]
+                return self._each(value, rows)
+            case First():
+                return _first_of(rows[0], value.columns)
+            case Words():
+                return _words(value, rows[0])
             case _:
                 assert_never(value)
+
+    def _each(self, value: Each, rows: list[_Values]) -> list[dict[str, Any]]:
+        count_max = LIMITS["products_max"]
+        if len(rows) > count_max:
+            surplus = len(rows) - count_max
+            self._counts[f"left out: rows beyond {count_max} of one message, still in its sums"] += surplus
+        return [{name: self._value(inner, [row]) for name, inner in value.fields.items()} for row in rows[:count_max]]
 
 
 def _key(row: Row, positions: tuple[int, ...]) -> _Key:
@@ -198,14 +229,26 @@ def _key(row: Row, positions: tuple[int, ...]) -> _Key:
     return tuple([row.cells[position] for position in positions])
 
 
-def _last_places(path: Path, mapping: TableMapping, header: tuple[str, ...]) -> dict[tuple[int, ...], dict[_Key, int]]:
+def _last_places(
+    path: Path, mapping: TableMapping, places: Mapping[str, int]
+) -> dict[tuple[int, ...], dict[_Key, int]]:
     """For each way of grouping, each key to the last row that has it: read ahead, so that no group waits longer."""
     lasts: dict[tuple[int, ...], dict[_Key, int]] = {}
+    header = header_of(path, mapping)
     for names in sorted({rule.group_by for rule in mapping.messages if rule.group_by}):
-        headers = [mapping.columns[name].header for name in names]
-        rows = (row for row in read_rows(path, mapping, headers) if isinstance(row, Row))
-        lasts[tuple(map(header.index, headers))] = {row.cells: row.place for row in rows}
+        positions = tuple(places[name] for name in names)
+        rows = (row for row in read_rows(path, mapping, [header[each] for each in positions]) if isinstance(row, Row))
+        lasts[positions] = {row.cells: row.place for row in rows}
     return lasts
+
+
+def _words(value: Words, row: _Values) -> str | None:
+    found = {name: row[name] for name in value.columns}
+    return None if None in found.values() else value.text.format_map(found)
+
+
+def _first_of(row: _Values, columns: Sequence[str]) -> Any:
+    return next((row[name] for name in columns if row[name] is not None), None)
 
 
 def _cell(value: Cell, row: _Values) -> Any:
@@ -241,6 +284,7 @@ def _stable(value: Any) -> str:
 _WHOLE: Final = re.compile(r"[-+]?\d{1,18}(\.0+)?")
 _NUMBER: Final = re.compile(r"[-+]?(\d{1,15}(\.\d{0,12})?|\.\d{1,12})([eE][-+]?\d{1,2})?")
 _YES_NO: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_MILLISECONDS_MIN: Final = 1e11  # a number of seconds as large lies beyond the year 5000: it counts milliseconds
 
 
 def _reader(column: Column, mapping: TableMapping) -> Callable[[Any], Any]:
@@ -251,7 +295,9 @@ def _reader(column: Column, mapping: TableMapping) -> Callable[[Any], Any]:
     elif column.kind in ("number", "money"):
         read = _numbers(mapping.decimal)
     else:
-        readers: dict[str, Callable[[Any], Any]] = {"text": str, "id": _id, "whole": _whole, "yes_no": _yes_no}
+        readers: dict[str, Callable[[Any], Any]] = {
+            "text": str, "id": _id, "whole": _whole, "yes_no": _yes_no, "unix": _unix, "json": _json,
+        }  # fmt: skip
         read = readers[column.kind]
     nothing = mapping.empty | {""}
     is_text = column.kind in ("text", "id")
@@ -309,6 +355,22 @@ def _yes_no(raw: Any) -> bool:
     return read
 
 
+def _unix(raw: Any) -> datetime:
+    try:
+        since = float(raw)
+        return datetime.fromtimestamp(since / 1000 if since >= _MILLISECONDS_MIN else since, UTC)
+    except (ValueError, TypeError, OverflowError, OSError) as wrong:
+        raise ValueError(f"expected seconds since 1970, got {raw!r:.40}") from wrong
+
+
+def _json(raw: Any) -> Any:
+    """An object or a list; from a CSV, what its text says."""
+    try:
+        return json.loads(raw) if isinstance(raw, str) else raw
+    except ValueError as wrong:
+        raise ValueError(f"expected JSON, got {raw!r:.40}") from wrong
+
+
 def _times(mapping: TableMapping) -> Callable[[Any], datetime]:
     """Instants in UTC. A local time that occurs twice is the first; one left out is read as before the gap."""
     zone = ZoneInfo(mapping.zone)
@@ -325,13 +387,21 @@ def _times(mapping: TableMapping) -> Callable[[Any], datetime]:
     return time
 
 
+def _written_instant(text: str, written: str) -> datetime:
+    try:
+        return datetime.strptime(text, written) if written else datetime.fromisoformat(text)  # noqa: DTZ007 - see below
+    except ValueError:
+        if written:
+            raise
+        # As some exports write it: "2026-05-24 15:23:00 UTC", "... -0400".
+        bare, _, zone = text.rpartition(" ")
+        return datetime.fromisoformat(bare + ("+00:00" if zone in ("UTC", "GMT", "Z") else zone))
+
+
 def _instant(raw: Any, written: str, zone: ZoneInfo) -> datetime:
     try:
-        if isinstance(raw, datetime):
-            read = raw
-        else:
-            # The zone is the mapping's where the text has none.
-            read = datetime.strptime(raw, written) if written else datetime.fromisoformat(raw)  # noqa: DTZ007 - see above
+        # The zone is the mapping's where the text has none.
+        read = raw if isinstance(raw, datetime) else _written_instant(raw, written)
         return (read if read.tzinfo else read.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError) as wrong:
         expected = f"a time written {written!r}" if written else "a time such as 2011-11-17 08:20:00"

@@ -1,4 +1,4 @@
-"""CSV and Parquet as rows: strict about each row, so that a bad one is refused and the next one is read.
+"""CSV, Parquet and JSON as rows: strict about each row, so that a bad one is refused and the next one is read.
 
 A CSV line with an open quote could swallow the rest of the file. So a record may continue over a limited number of
 lines; where its quote is still open then, its first line alone is refused and reading goes on with the second.
@@ -10,13 +10,14 @@ import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, TypeAlias
+from typing import IO, Any, Final, Literal, TypeAlias
 
 from wayline.errors import SenderError, did_you_mean
 from wayline.sources import RefusedRow, Row
-from wayline.sources.mapping import TableMapping
+from wayline.sources.documents import is_json, json_header, json_rows
+from wayline.sources.mapping import Column, TableMapping
 
-__all__ = ["RECORD_CHARACTERS_MAX", "RECORD_LINES_MAX", "Rows", "header_of", "read_rows"]
+__all__ = ["RECORD_CHARACTERS_MAX", "RECORD_LINES_MAX", "Rows", "header_of", "places_of", "read_rows"]
 
 RECORD_LINES_MAX: Final = 50  # lines of one row: an open quote runs no further
 RECORD_CHARACTERS_MAX: Final = 65_536  # characters of one row
@@ -27,12 +28,16 @@ Rows: TypeAlias = Iterator[Row | RefusedRow]
 
 def header_of(path: Path, mapping: TableMapping) -> tuple[str, ...]:
     """The names of the file's columns, in order; raises SenderError where the file is not what the mapping says."""
-    header = _parquet_header(path) if _is_parquet(path) else _csv_header(path, mapping)
+    kind = _kind(path)
+    if kind == "json":
+        return json_header(mapping)
+    header = _parquet_header(path) if kind == "parquet" else _csv_header(path, mapping)
     twice = sorted({name for name in header if header.count(name) > 1})
-    wanted = [column.header for column in mapping.columns.values()]
+    wanted = [name for column in mapping.columns.values() for name in column.headers]
     if doubled := [name for name in twice if name in wanted]:
         raise SenderError(f"{path.name}: two columns are called {doubled[0]!r}. Rename one of them.")
-    missing = [name for name in wanted if name not in header]
+    missing = [column.headers[0] for column in mapping.columns.values()
+               if not column.may_lack and not any(name in header for name in column.headers)]  # fmt: skip
     if missing:
         others = "" if len(missing) == 1 else f" (nor {', '.join(map(repr, missing[1:]))})"
         found = did_you_mean(missing[0], header).replace("Defined:", "The file has:")
@@ -43,21 +48,33 @@ def header_of(path: Path, mapping: TableMapping) -> tuple[str, ...]:
     return header
 
 
+def places_of(header: Sequence[str], mapping: TableMapping) -> dict[str, int]:
+    """Column to where its cells stand in a row; columns that this file lacks are left out."""
+    places = {name: _place(header, column) for name, column in mapping.columns.items()}
+    return {name: place for name, place in places.items() if place is not None}
+
+
+def _place(header: Sequence[str], column: Column) -> int | None:
+    return next((header.index(name) for name in column.headers if name in header), None)
+
+
 def read_rows(path: Path, mapping: TableMapping, columns: Sequence[str] | None = None) -> Rows:
     """Every row in the order of the file, with the cells of these columns in this order; all if none are named."""
     header = header_of(path, mapping)
-    if _is_parquet(path):
+    kind = _kind(path)
+    if kind == "parquet":
         yield from _parquet_rows(path, columns or header)
         return
     picks = [header.index(name) for name in columns or header]
-    for row in _csv_rows(path, mapping, len(header)):
+    for row in json_rows(path, mapping) if kind == "json" else _csv_rows(path, mapping, len(header)):
         yield Row(row.place, tuple([row.cells[pick] for pick in picks])) if columns and isinstance(row, Row) else row
 
 
-def _is_parquet(path: Path) -> bool:
+def _kind(path: Path) -> Literal["parquet", "json", "csv"]:
     try:
         with path.open("rb") as opened:
-            return opened.read(4) == b"PAR1"
+            start = opened.read(4096)
+        return "parquet" if start[:4] == b"PAR1" else "json" if is_json(start) else "csv"
     except OSError as trouble:
         raise SenderError(f"{path.name} cannot be read: {trouble.strerror}. Check the path.") from trouble
 

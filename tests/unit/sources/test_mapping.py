@@ -38,7 +38,7 @@ messages:
 def test_a_mapping_says_what_it_reads() -> None:
     mapping = read_mapping(GOOD)
     (rule,) = mapping.messages
-    assert (mapping.columns["sku"].header, mapping.columns["card"].may_be_empty) == ("Article No.", True)
+    assert (mapping.columns["sku"].headers, mapping.columns["card"].may_be_empty) == (("Article No.",), True)
     assert (mapping.delimiter, mapping.decimal, mapping.empty) == (";", ",", {"NULL"})
     assert rule.properties["revenue"] == Sum(("count", "price"))
     assert isinstance(rule.properties["products"], Each) and set(rule.properties["products"].fields) == {
@@ -68,7 +68,19 @@ WRONG = {
     "condition": ("card IS NULL", "card IS NUL", "does not parse"),
     "condition's column": ("card IS NULL", "crad IS NULL", "reads 'crad', which is no declared column"),
     "time that is none": ("time: at", "time: card", "column 'card' holds id, expected 'time'"),
-    "nobody": ("    user_id: card\n", "", "whom it is about"),
+    "nobody": (
+        "event: Store Purchase\n    group_by: receipt\n    user_id: card\n",
+        "event: Order Completed\n    group_by: receipt\n",
+        "whom it is about",
+    ),
+    "a group of what may be lacking": ("receipt: id", "receipt: id??", "may be lacking"),
+    "a time of nothing": ("time: at", "time: [at, sku]", "holds id, expected 'time' or 'unix'"),
+    "a time after the last": ("time: at", "time: ['@file', at]", "Put it last"),
+    "a consent of no time": (
+        "event: Store Purchase\n    group_by: receipt\n    user_id: card\n    time: at",
+        "event: Consent Granted\n    group_by: receipt\n    user_id: card\n    time: [at, '@file']",
+        "may revive none",
+    ),
     "no group": ("    group_by: receipt\n", "", "say 'group_by'"),
     "no event": ("event: Store Purchase", "type: track", "expected the name of an event"),
     "two values": ("{value: EUR}", "{value: EUR, column: sku}", "expected exactly one of"),
