@@ -22,8 +22,8 @@ __all__ = [
     "Enrollment", "EntryRefusal", "Estimate", "Event", "Facet", "Facts", "HandOver", "Hold", "Identifier",
     "Interpreter", "Journey", "JourneyStep", "Lane", "Link", "Memory", "Merge", "Message", "Owner", "Playbook",
     "Policy", "Product", "Proposal", "Propose", "Purpose", "Question", "QuietHours", "Ranked", "Receipt", "Reentry",
-    "Refusal", "Register", "Schedule", "Stage", "Stamp", "Standing", "Stimulus", "Suppression", "Tally", "Turn",
-    "Verdict", "Wait", "Wake", "World",
+    "Refusal", "Register", "Review", "Schedule", "Split", "Stage", "Stamp", "Standing", "Stimulus", "Suppression",
+    "Tally", "Tie", "Turn", "Verdict", "Wait", "Wake", "World",
 ]  # fmt: skip
 
 Purpose: TypeAlias = Literal["marketing", "transactional", "service"]
@@ -69,6 +69,8 @@ class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Place in the log; 0 before it is stored."""
     fires: bool = True
     """False for imported history: it is remembered, and starts nothing."""
+    match_confidence: float | None = None
+    """How sure we are whose it is, where the device it came through says less than the person's own; not stored."""
 
     @property
     def stamp(self) -> Stamp:
@@ -93,6 +95,8 @@ class Ask(Struct, frozen=True, gc=False):
     request_id: str
     placement: str
     context: Mapping[str, Any] = {}
+    match_confidence: float | None = None
+    """How sure we are that it is they who look, by what the page asked with; None: as sure as of the person."""
 
 
 class Receipt(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -225,6 +229,8 @@ class Standing(Struct, frozen=True, gc=False, array_like=True):
     """The earliest moment any journey wants attention: the only timer there is."""
     match_confidence: float = 0.5
     """How sure we are that this is one person and the right one: from the links, which are not in the log."""
+    restricted: Mapping[str, datetime] = {}
+    """Consents that one side of an uncertain merge had taken back, and when they merged: only a later yes counts."""
 
 
 class Customer(Struct, frozen=True, gc=False):
@@ -253,16 +259,55 @@ class Link(Struct, frozen=True, gc=False):
     source: str
     confidence: float
     at: datetime
+    evidence: str = ""
+    """What it was learnt from: the kind of evidence, and the event."""
+
+
+class Tie(Struct, frozen=True, gc=False):
+    """The customer behind an identifier, and how sure the way there is: that of its weakest merge."""
+
+    customer_id: str
+    confidence: float
 
 
 class Merge(Struct, frozen=True, gc=False):
-    """Two customers found to be one: the loser's id resolves to the survivor for ever."""
+    """Two customers found to be one: the loser's id resolves to the survivor, unless the two are split."""
 
     loser: str
     survivor: str
     confidence: float
     evidence: str
     at: datetime
+    by: str = ""
+    """Who merged them by hand; empty where the evidence did."""
+
+
+class Split(Struct, frozen=True, gc=False):
+    """A merge taken back: the loser is a customer of its own again."""
+
+    loser: str
+    survivor: str
+    evidence: str
+    at: datetime
+    by: str = ""
+
+
+class Review(Struct, frozen=True, gc=False, kw_only=True):
+    """Two customers who may be one, for a person to judge; nothing merges by standing here.
+
+    One row a pair, whatever their order. `refused` and `kept apart` (split by hand) hold for every later event: what
+    a person has judged, evidence does not overturn.
+    """
+
+    review_id: str
+    one: str
+    other: str
+    confidence: float
+    evidence: tuple[str, ...]
+    at: datetime
+    state: Literal["open", "accepted", "refused", "kept apart"] = "open"
+    decided_at: datetime | None = None
+    by: str = ""
 
 
 # ------------------------------------------------------------------ what it means

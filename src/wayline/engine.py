@@ -33,6 +33,7 @@ from wayline.domain import (
     HandOver,
     Hold,
     Journey,
+    Merge,
     Playbook,
     Proposal,
     Propose,
@@ -47,7 +48,7 @@ from wayline.domain import (
 from wayline.errors import Broken
 from wayline.governance.consent import zone_of
 from wayline.interpretation import customers
-from wayline.interpretation.customers import ENDS_ADDRESS
+from wayline.interpretation.customers import ENDS_ADDRESS, OBJECTION
 from wayline.interpretation.moment import Moment
 from wayline.measurement.experiments import merge_assignments
 from wayline.orchestration import journeys, policy
@@ -140,6 +141,10 @@ class _Work:
         self.customer = begun.customer
         self.playbook = playbook
         self.moment = Moment(begun.customer, playbook, world)
+        if isinstance(begun.stimulus, Event | Ask) and begun.stimulus.match_confidence is not None:
+            # Whoever looks through a browser we are less sure of is judged by that, and not by the person's best proof.
+            sure = min(begun.stimulus.match_confidence, begun.customer.match_confidence)
+            self.moment.known["match_confidence"] = sure
         self.now = world.now
         self.world = world
         self.enrollments: list[Enrollment] = list(standing.enrollments)
@@ -403,7 +408,9 @@ class _Work:
         before = self.begun.customer.standing
         enrollments = journeys.kept(self.enrollments)
         wake_at = _earliest(enrollments)
-        after = Standing(enrollments, self.contacts, self.assignments, wake_at, before.match_confidence)
+        after = Standing(
+            enrollments, self.contacts, self.assignments, wake_at, before.match_confidence, before.restricted
+        )
         standing = before if after == before else after
         if wake_at is not None and wake_at <= self.now and not isinstance(self.begun.stimulus, (Event, Ask, HandOver)):
             raise Broken(
@@ -500,14 +507,15 @@ def _earliest(enrollments: Iterable[Enrollment]) -> datetime | None:
     return min((e.wake_at for e in enrollments if e.is_open and e.wake_at is not None), default=None)
 
 
-def merge(survivor: Customer, loser: Customer, playbook: Playbook) -> Customer:
+def merge(survivor: Customer, loser: Customer, playbook: Playbook, how: Merge | None = None) -> Customer:
     """Two customers found to be one. Memories merge by value, standings by rule (furthest step, union of contacts).
 
     Of two open enrollments in one journey the one that walked furthest survives, else the older; what the other had
     reserved is given back, unless it is with its channel already. Of two closed ones the newer stays, since re-entry
     counts from it. Of a closed one and an open one the open one goes on, but where people enter once (or once per
     order) and the closed side had its message: the same person must not have it twice. Whoever was exposed keeps their
-    arm; both exposed to different arms is marked contaminated.
+    arm; both exposed to different arms is marked contaminated. While `how` is not certain, a consent that either side
+    had taken back stays so until a later yes.
     """
     ours, theirs = survivor.standing, loser.standing
     kept: dict[tuple[str, str], tuple[_Rank, Enrollment]] = {}
@@ -528,9 +536,26 @@ def merge(survivor: Customer, loser: Customer, playbook: Playbook) -> Customer:
         assignments=merge_assignments(ours.assignments, theirs.assignments),
         wake_at=_earliest(enrollments),
         match_confidence=ours.match_confidence,
+        restricted=_restricted(survivor, loser, how),
     )
     memory = customers.merge_memories(survivor.memory, loser.memory, playbook)
     return Customer(survivor.customer_id, memory, standing)
+
+
+_CERTAIN = 0.9  # a merge as sure as an e-mail address told by the shop's own system
+
+
+def _restricted(survivor: Customer, loser: Customer, how: Merge | None) -> Mapping[str, datetime]:
+    """The consents for which only a yes later than this merge counts: taken back by one side, and not by the other."""
+    kept = {**survivor.standing.restricted, **loser.standing.restricted}
+    if how is None or how.confidence >= _CERTAIN:
+        return kept
+    for side in (survivor, loser):
+        for key, consent in side.memory.consents.items():
+            is_no = consent.is_granted if key == OBJECTION else consent.withdrawn_at is not None
+            if is_no and (key == OBJECTION or not consent.is_granted):
+                kept[key] = how.at
+    return kept
 
 
 _Rank: TypeAlias = tuple[int, int, float, datetime, str]

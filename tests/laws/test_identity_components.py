@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wayline.domain import Event, Identifier
+from wayline.observation.directory import Directory
 from wayline.observation.events import UNVERIFIED
-from wayline.observation.identity import Directory, Limits, Resolution, is_known, resolve
+from wayline.observation.identity import Limits, Resolution, is_known, resolve
 
 START = datetime(2024, 11, 1, tzinfo=UTC)
 KINDS = ("user_id", "email", "phone", "anonymous_id", "device_id", "card")
-UNGUARDED = Limits(people_max=10**6, person_ids_max=10**6, others_max=10**6, links_max=10**6)
+UNGUARDED = Limits(people_max=10**6, person_ids_max=10**6, others_max=10**6, links_max=10**6, merges_max=10**6)
 
 identifiers = st.builds(Identifier, st.sampled_from(KINDS), st.integers(0, 2).map(str))
 

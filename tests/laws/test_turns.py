@@ -18,6 +18,7 @@ from wayline.governance.audit import explain
 from wayline.governance.consent import GUARDS
 from wayline.interpretation import customers
 from wayline.observation import identity
+from wayline.observation.directory import Directory
 from wayline.orchestration import journeys
 from wayline.orchestration.gates import GATES
 from wayline.runtime.embedded import Limits
@@ -222,7 +223,7 @@ def test_both_arms_walk_the_same_path(life: list[Act]) -> None:
 
 def is_the_fold_of_the_log(shop: Shop) -> None:
     """Resolve and fold the whole log again from nothing; merges as they come."""
-    directory = identity.Directory()
+    directory = Directory()
     memories: dict[str, Memory] = {}
     for event in shop.store.log.read(0, 100_000):
         if not event.identifiers:

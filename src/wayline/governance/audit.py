@@ -34,6 +34,7 @@ FACTS_MAX = 12
 RULE_LABELS: Mapping[str, str] = {
     "objection": "Objected to marketing",
     "address": "No address",
+    "claimed_address": "Address not confirmed",
     "suppressed_address": "Address bounced or complained",
     "consent": "No consent",
     "text_hours": "Outside lawful hours for texts",
@@ -58,6 +59,7 @@ RULE_LABELS: Mapping[str, str] = {
 _WOULD_CHANGE: Mapping[str, str] = {
     "objection": "the customer taking the objection back",
     "address": "an address for this channel",
+    "claimed_address": "an order, a click in a mail or a double opt-in that confirms the address",
     "suppressed_address": "a working address",
     "consent": "a consent for marketing in this channel",
     "text_hours": "a lawful hour",

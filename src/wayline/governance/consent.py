@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from wayline.domain import Action, Refusal
 from wayline.interpretation.moment import ADDRESS_KINDS, Moment
+from wayline.observation.identity import is_anonymous
 
 __all__ = ["GUARDS", "TEXT_HOURS", "Gate", "local_time", "next_local", "zone_of"]
 
@@ -42,7 +43,27 @@ def _address(action: Action, moment: Moment) -> Refusal | None:
     """There must be somewhere to send to."""
     if action.channel not in ADDRESS_KINDS or moment.fact(f"address.{action.channel}"):
         return None
-    return Refusal(f"no address for {action.channel}", f"no {ADDRESS_KINDS[action.channel]} is known of this customer")
+    kind = ADDRESS_KINDS[action.channel]
+    if moment.fact(f"claimed.{action.channel}"):
+        return Refusal(
+            f"no confirmed address for {action.channel}",
+            f"a browser has claimed a {kind}, and nothing has confirmed that it is this customer's",
+        )
+    return Refusal(f"no address for {action.channel}", f"no {kind} is known of this customer")
+
+
+def _claimed_address(action: Action, moment: Moment) -> Refusal | None:
+    """An address that was only typed in a browser serves that browser's own cart, and nothing else."""
+    if action.channel not in ADDRESS_KINDS or not is_anonymous(moment.customer.customer_id):
+        return None  # somebody known is written to at a confirmed address, or not at all
+    if not moment.fact(f"claimed.{action.channel}"):
+        return None
+    if any(claim.name == "cart_open" for claim in action.claims):
+        return None
+    return Refusal(
+        "an address typed in a browser serves that browser's own cart only",
+        f"the {ADDRESS_KINDS[action.channel]} is a claim: no order, click or double opt-in has confirmed it",
+    )
 
 
 def _suppressed_address(action: Action, moment: Moment) -> Refusal | None:
@@ -72,6 +93,7 @@ def _text_hours(action: Action, moment: Moment) -> Refusal | None:
 GUARDS: Mapping[str, Gate] = {
     "objection": _objection,
     "address": _address,
+    "claimed_address": _claimed_address,
     "suppressed_address": _suppressed_address,
     "consent": _consent,
     "text_hours": _text_hours,

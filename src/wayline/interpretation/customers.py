@@ -16,7 +16,7 @@ from wayline.interpretation import facets
 from wayline.interpretation.paths import clean
 from wayline.interpretation.readings import EPOCH
 
-__all__ = ["ENDS_ADDRESS", "IDENTIFIERS_MAX", "TRAITS_MAX", "fold", "merge_memories"]
+__all__ = ["ENDS_ADDRESS", "IDENTIFIERS_MAX", "OBJECTION", "TRAITS_MAX", "fold", "merge_memories"]
 
 IDENTIFIERS_MAX = 50  # handles remembered of one person, those used last
 TRAITS_MAX = 100  # traits remembered of one person, those stated last
@@ -174,7 +174,8 @@ def _key(event: Event) -> str:
     return f"{_text(event, 'channel') or 'all'}:{_text(event, 'purpose') or 'marketing'}"
 
 
-_OBJECTION = "all:objection"
+OBJECTION = "all:objection"
+"""Key of the objection to direct marketing: itself a grant, of being left alone."""
 
 
 def _granted(consents: _Consents, event: Event) -> _Consents:
@@ -182,7 +183,7 @@ def _granted(consents: _Consents, event: Event) -> _Consents:
     key = _key(event)
     if key == "all:marketing":
         # Saying yes to everything lifts an objection, and grants no channel: each needs its own yes.
-        return _with(consents, _OBJECTION, Consent(withdrawn_at=at))
+        return _with(consents, OBJECTION, Consent(withdrawn_at=at))
     return _with(consents, key, Consent(at, None, _text(event, "wording_version"), _text(event, "method")))
 
 
@@ -190,7 +191,7 @@ def _withdrawn(consents: _Consents, event: Event) -> _Consents:
     key = _key(event)
     if key == "all:marketing":
         # An objection to direct marketing is itself a grant: of being left alone.
-        return _with(consents, _OBJECTION, Consent(event.received_at, None, "", _text(event, "method")))
+        return _with(consents, OBJECTION, Consent(event.received_at, None, "", _text(event, "method")))
     return _with(consents, key, Consent(withdrawn_at=event.received_at))
 
 

@@ -11,6 +11,8 @@ from msgspec import convert, msgpack
 from wayline.domain import Contact, Customer, Enrollment, Estimate, Facts, Playbook, World
 from wayline.errors import Broken
 from wayline.interpretation import estimates, facets
+from wayline.observation.claims import CLAIMED, SHARED
+from wayline.observation.identity import is_anonymous
 
 __all__ = ["ADDRESS_KINDS", "POPULAR_COUNT", "Moment", "Recollection", "recordable"]
 
@@ -22,10 +24,10 @@ class Moment:
 
     Names: a facet's; `trait.<name>`; `estimate.<question>` (its value) and `confidence.<question>`; `stage`;
     `match_confidence`; `consent.<channel>` (marketing) and `consent.<channel>.<purpose>`; `objection`; `zone`;
-    `language`; `now`; and for gates `address.<channel>`, `suppressed.<channel>`, `mailbox.<channel>`, `stock.<sku>`,
-    `stock_at.<sku>@<store>`, `price.<sku>`,
-    `popular`, `contacts`, `budget.<name>`. Each is looked up once and remembered; while `reads` is set,
-    what is asked for is noted there, and that note is what a decision stores as its facts.
+    `language`; `now`; and for gates `address.<channel>`, `claimed.<channel>`, `suppressed.<channel>`,
+    `mailbox.<channel>`, `stock.<sku>`, `stock_at.<sku>@<store>`, `price.<sku>`, `popular`, `contacts`,
+    `budget.<name>`. Each is looked up once and remembered; while `reads` is set, what is asked for is noted there, and
+    that note is what a decision stores as its facts.
     """
 
     __slots__ = ("customer", "inside", "known", "now", "playbook", "reads", "recalled", "ruled", "world")
@@ -120,7 +122,7 @@ class Moment:
                 return self._consent(rest)
             case "address":
                 return self._address(rest)
-            case "suppressed" | "mailbox":
+            case "claimed" | "suppressed" | "mailbox":
                 return self._of_address(head, rest)
             case "stock" | "stock_at" | "price":
                 return self._of_product(head, rest)
@@ -144,15 +146,35 @@ class Moment:
 
     def _consent(self, rest: str) -> bool:
         channel, _, purpose = rest.partition(".")
-        consent = self.customer.memory.consents.get(f"{channel}:{purpose or 'marketing'}")
-        return consent is not None and consent.is_granted
+        key = f"{channel}:{purpose or 'marketing'}"
+        consent = self.customer.memory.consents.get(key)
+        if consent is None or not consent.is_granted:
+            return False
+        since = self.customer.standing.restricted.get(key)
+        return since is None or (consent.granted_at is not None and consent.granted_at > since)
 
     def _address(self, channel: str) -> str | None:
-        kind = ADDRESS_KINDS.get(channel)
-        # The newest identifier of that kind is where this person reads now.
+        kind = ADDRESS_KINDS.get(channel, "")
+        # The newest identifier of that kind is where this person reads now; then one they share with others. What a
+        # browser has only claimed is used for nobody who is known by anything else.
+        return (
+            self._newest(kind)
+            or self._newest(SHARED.get(kind, ""))
+            or (self._newest(CLAIMED.get(kind, "")) if is_anonymous(self.customer.customer_id) else None)
+        )
+
+    def _is_claim(self, channel: str) -> bool:
+        """Whether the only address for this channel is one that a browser has claimed."""
+        kind = ADDRESS_KINDS.get(channel, "")
+        is_confirmed = self._newest(kind) or self._newest(SHARED.get(kind, ""))
+        return not is_confirmed and self._newest(CLAIMED.get(kind, "")) is not None
+
+    def _newest(self, kind: str) -> str | None:
         return next((i.value for i in reversed(self.customer.memory.identifiers) if i.kind == kind), None)
 
     def _of_address(self, head: str, channel: str) -> Any:
+        if head == "claimed":
+            return self._is_claim(channel)
         key = self.fact(f"address.{channel}")
         address = self.world.addresses.get(channel, key) if key else None
         if head == "mailbox":
@@ -173,7 +195,11 @@ class Moment:
 
 def _objection(moment: Moment) -> bool:
     objection = moment.customer.memory.consents.get("all:objection")
-    return objection is not None and objection.is_granted
+    if objection is None:
+        return False
+    since = moment.customer.standing.restricted.get("all:objection")
+    is_lifted = objection.withdrawn_at is not None and (since is None or objection.withdrawn_at > since)
+    return objection.is_granted or (since is not None and not is_lifted)
 
 
 _PLAIN: Mapping[str, Callable[[Moment], Any]] = {
@@ -205,6 +231,8 @@ class Recollection(Moment):
         self.recalled = dict(given)
 
     def _find(self, name: str) -> Any:
+        if name.startswith("claimed."):
+            return False  # decided before claims were told from addresses: there were none
         raise Broken(f"the decision never read {name!r}, and deciding again asks for it: the two are not the same code")
 
     def _answer(self, question: str) -> Estimate:

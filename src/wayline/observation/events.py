@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from wayline.domain import Event, Identifier
 from wayline.errors import Rejected, did_you_mean
+from wayline.observation.claims import CLAIMS, RESERVED_KINDS, UNVERIFIED, as_claims
 from wayline.observation.dialects import alias_of
 from wayline.observation.money import EXPONENTS
 from wayline.observation.proofs import CLICKED, Shown
@@ -42,10 +43,7 @@ __all__ = [
     "is_blocked", "normalised", "order_meaning", "parse", "parse_batch",
 ]  # fmt: skip
 
-UNVERIFIED: Final = "unverified"
-"""The note on an event that came by a public key without a signed identity token."""
-
-_ADDRESSES: Final = frozenset({"email", "phone", "push_token"})
+_ADDRESSES: Final = {kind: kind for kind in ("email", "phone", "push_token")} | dict(CLAIMS)
 _FUTURE_MAX: Final = timedelta(minutes=5)  # ahead of us; a time beyond is a wrong clock, and becomes ours
 _ANCIENT: Final = datetime(1990, 1, 1, tzinfo=UTC)
 _CONTAINED_CHARACTERS_MIN: Final = 8  # a shorter identifier occurs inside other texts by chance
@@ -70,8 +68,9 @@ class Parsed(Struct, frozen=True):
         rest = dict(self.personal)
         parts: dict[str, dict[str, Any]] = {}
         for identifier in self.event.identifiers:
-            if identifier.kind in _ADDRESSES and identifier.kind in rest:
-                parts[f"{identifier.kind}:{identifier.value}"] = {identifier.kind: rest.pop(identifier.kind)}
+            kind = _ADDRESSES.get(identifier.kind, "")
+            if kind in rest:
+                parts[f"{kind}:{identifier.value}"] = {kind: rest.pop(kind)}
         home = self.subject if UNVERIFIED not in self.event.notes else _device(self.event.identifiers)
         if rest and home:
             parts[home] = {**parts.get(home, {}), **rest}
@@ -99,7 +98,7 @@ def parse(
     """Read one message; raises `Rejected` with the field and the way out.
 
     `sent_at` is the batch's, `currency` what amounts without one are in, `trusted` says that the key was secret;
-    `fires` is False for imported history, `place` is that in its request, `prove` tells what a message shows beyond its key.
+    `fires` is False for imported history, `place` is that in its request, `prove` tells what more a message shows.
     """
     if not isinstance(raw, Mapping):
         raise Rejected("not_an_object", "", f"expected a message (a JSON object), got {type(raw).__name__}")
@@ -122,6 +121,7 @@ def parse(
     if not is_believed:
         reading.notes.append(UNVERIFIED)
     name = _name(raw, kind, reading, trusted=trusted, is_believed=is_believed)
+    identifiers = as_claims(identifiers, name, reading.notes)
     if not identifiers and name not in PERSONLESS:
         blocked = "; ".join(reading.notes)
         reason = "expected a userId or an anonymousId" + (f" ({blocked})" if blocked else "")
@@ -295,7 +295,6 @@ def _occurred_at(raw: Mapping[str, Any], received_at: datetime, sent_at: datetim
 
 # ------------------------------------------------------------------ who
 
-_OURS: Final = frozenset({CLICKED, "customer_id"})  # kinds that only we may give
 _AS_WRITTEN: Final = frozenset({"user_id", "anonymous_id"})
 _STRONGEST: Final = {"user_id": 0, "email": 1, "phone": 2}
 _BLOCKED: Final = frozenset(
@@ -380,7 +379,7 @@ def _external(entries: Any) -> list[tuple[str, str, Any]]:
         if type(kind) is not str or not kind.isascii() or not kind.replace("_", "a").isalnum() or len(kind) > 64:
             raise Rejected("wrong_type", field, "expected {id, type}, with a type such as ga_client_id")
         if entry.get("collection", "users") == "users":
-            handles.append((f"external_{kind}" if kind in _OURS else kind, field, entry.get("id")))
+            handles.append((f"external_{kind}" if kind in RESERVED_KINDS else kind, field, entry.get("id")))
     return handles
 
 

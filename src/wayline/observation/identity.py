@@ -1,8 +1,9 @@
 """Who an event is about: deterministic identifiers, no guessing, and never two known people made one.
 
 A person starts anonymous: a browser's id is all there is, and the customer is derived from it. When the person logs in,
-the event holds both the browser's id and the user id, and the anonymous customer is *merged* into the known one. That
-is the only thing that happens by itself. What never happens by itself is a merge of two known people: when the second
+the event holds both the browser's id and the user id, and the anonymous customer is *merged* into the known one. Beside
+a log-in, an anonymous browser comes to a person by a click out of a message of ours, or when an address it has claimed
+is confirmed (`observation.claims`). What never happens by itself is a merge of two identified people: when the second
 one logs in on the first one's browser, the browser changes hands, the people stay two.
 
 A customer's id is derived from the strongest identifier it began with, and its first letter says of which kind: `k-` a
@@ -12,54 +13,64 @@ device. So a replay of the log gives the same ids, and what is known can be read
 An identifier joins an event's customer unless one of these guards refuses, strongest identifier first, so that what is
 dropped is always the weaker one; a refusal makes the resolution *contested*, and says why:
 
+* a person has judged that the two are not one (`are_apart`);
 * it belongs to another known person. A device changes hands, until more than `people_max` known people were seen on it:
-  then it is shared for ever, links nobody, and what happens on it without a log-in belongs to that session alone;
-* the customer already has `person_ids_max` user ids or `others_max` of that kind (devices: within `window`);
-* the event came by a public key: it may add behaviour to a person, and may not give an address to somebody who is
-  already identified, nor take over the customer of an address.
+  then it is shared for ever, links nobody, and what happens on it without a log-in belongs to that session alone. An
+  address becomes a shared one: the second person is reached by it, and it leads to the first;
+* the customer already has `person_ids_max` user ids or `others_max` of that kind (devices: within `window`), or has
+  come about by `merges_max` merges;
+* the event came by a public key: it may add behaviour to a person, and its addresses are claims.
 
 Values that name nobody (`0`, `-1`, `null`, `undefined`) never get here: `events.parse` leaves them out.
 
-How sure we are (`match_confidence`), by the strongest identifier that joined:
-
-| evidence                                             | secret key or signed | public key |
-|------------------------------------------------------|----------------------|------------|
-| user id                                              | 1.0                  | 0.9        |
-| e-mail address, telephone number                     | 0.9                  | 0.8        |
-| click token out of a message of ours                 | 0.7                  | 0.7        |
-| other person's identifier (a loyalty card)           | 0.7                  | 0.6        |
-| device of one person                                 | 0.5                  | 0.5        |
-| device that several known people used                | 0.3                  | 0.3        |
-| shared device                                        | 0.1                  | 0.1        |
+How sure we are of the person (`match_confidence`) is that of the strongest evidence; how sure we are that a device is
+that person's is that of the link or merge it came by. `CONFIDENCE` has the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final, Protocol
 
 from msgspec import Struct
 
-from wayline.domain import Event, Identifier, Link, Merge
+from wayline.domain import Event, Identifier, Link, Merge, Review
 from wayline.errors import Broken
-from wayline.observation.events import UNVERIFIED
+from wayline.observation.claims import (
+    CARTS,
+    CLAIMED,
+    CLAIMED_IN,
+    CLAIMS,
+    CLICK_TOKEN,
+    SHARED,
+    UNVERIFIED,
+    is_double_opt_in,
+    named_in,
+    vouchers,
+)
 from wayline.observation.vocabulary import DEVICES, DOCUMENTS
 
 __all__ = [
     "CONFIDENCE",
-    "Directory", "Evidence", "Limits", "Resolution",
-    "customer_id_of", "handles", "is_known", "is_shared", "resolve", "weakest_first",
+    "Evidence", "Limits", "Resolution",
+    "customer_id_of", "handles", "is_anonymous", "is_known", "is_shared", "resolve", "review_of", "sureness",
+    "weakest_first",
 ]  # fmt: skip
 
 CONFIDENCE: Final[Mapping[str, tuple[float, float]]] = {
     "user_id": (1.0, 0.9),
     "email": (0.9, 0.8),
     "phone": (0.9, 0.8),
+    "double opt-in": (0.8, 0.8),
+    "claim in its cart": (0.8, 0.8),
+    "claim in its order": (0.7, 0.7),
     "click_token": (0.7, 0.7),
     "other": (0.7, 0.6),
     "device": (0.5, 0.5),
+    "shared address": (0.5, 0.5),
+    "claimed address": (0.4, 0.4),
     "device of several": (0.3, 0.3),
     "shared device": (0.1, 0.1),
 }
@@ -68,6 +79,7 @@ CONFIDENCE: Final[Mapping[str, tuple[float, float]]] = {
 _LETTERS: Final = {"user_id": "k-", "email": "e-", "phone": "p-"}
 _RANKS: Final = {"k-": 0, "e-": 1, "p-": 2, "a-": 3}
 _SHARED: Final = "shared-"
+_UNCOUNTED: Final = frozenset({CLAIMED_IN, *CLAIMS, *SHARED.values()})
 
 
 class Limits(Struct, frozen=True):
@@ -78,11 +90,15 @@ class Limits(Struct, frozen=True):
     person_ids_max: int = 1
     """User ids of one customer."""
     others_max: int = 5
-    """Identifiers of each other kind of one customer."""
+    """Identifiers of each other kind of one customer, claims apart from addresses."""
     window: timedelta = timedelta(days=30)
     """A device counts against `others_max` only this long after it was linked: browsers forget their ids."""
     links_max: int = 1000
     """Identifiers of one customer in all; what would go beyond is not joined."""
+    merges_max: int = 100
+    """Customers merged into one by themselves: a fuse against chains over shared devices."""
+    carts_max: int = 50
+    """Carts of one browser that an address it claimed can be confirmed by."""
 
 
 class Evidence(Protocol):
@@ -104,20 +120,34 @@ class Evidence(Protocol):
         """The id this one resolves to after all merges; itself if never merged."""
         ...
 
+    def merges_count(self, customer_id: str) -> int:
+        """How many customers were merged into this one, directly or through others."""
+        ...
+
+    def sure(self, identifier: Identifier) -> float:
+        """How sure it is that an identifier belongs to the customer it resolves to."""
+        ...
+
+    def are_apart(self, one: str, other: str) -> bool:
+        """Whether a person has judged that these two are not one."""
+        ...
+
 
 class Resolution(Struct, frozen=True, kw_only=True):
     """Whom an event belongs to, and what was learnt by it."""
 
     customer_id: str
     identifiers: tuple[Identifier, ...] = ()
-    """Those of the event that are this customer's. What a guard refused is not remembered as theirs: else a forged
-    address would be written to."""
+    """Those of the event that are this customer's, and those it has confirmed. What a guard refused is not remembered
+    as theirs: else a forged address would be written to."""
     links: tuple[Link, ...] = ()
     merges: tuple[Merge, ...] = ()
     match_confidence: float
     contested: bool = False
-    """A guard refused something: `notes` say what, for the review queue."""
+    """A guard refused something: `notes` say what."""
     notes: tuple[str, ...] = ()
+    reviews: tuple[Review, ...] = ()
+    """Pairs that may be one, and that no evidence may merge: for a person to judge."""
 
 
 def customer_id_of(identifier: Identifier, *more: str) -> str:
@@ -132,6 +162,11 @@ def is_known(customer_id: str) -> bool:
     return customer_id.startswith("k-")
 
 
+def is_anonymous(customer_id: str) -> bool:
+    """Whether nothing but devices says who this is."""
+    return customer_id.startswith("a-")
+
+
 def is_shared(customer_id: str) -> bool:
     """Whether an identifier that resolves to this belongs to nobody, being a shared device's."""
     return customer_id.startswith(_SHARED)
@@ -142,10 +177,28 @@ def weakest_first(identifiers: Iterable[Identifier]) -> list[Identifier]:
     return sorted(identifiers, key=lambda each: (each.kind not in DEVICES, -_RANKS[_LETTERS.get(each.kind, "a-")]))
 
 
+def review_of(one: str, other: str, confidence: float, evidence: Iterable[str], at: datetime) -> Review:
+    """The question whether two customers are one; asked again of the same two, it is the same question."""
+    first, second = sorted((one, other))
+    review_id = blake2b(f"{first}\0{second}".encode(), digest_size=9).hexdigest()
+    return Review(
+        review_id=review_id, one=first, other=second, confidence=confidence, evidence=tuple(evidence), at=at
+    )  # fmt: skip
+
+
+def sureness(link: Link) -> float:
+    """How sure the link itself is: the customer that began with an identifier is its own for certain."""
+    is_own = link.customer_id == customer_id_of(link.identifier)
+    # One made before evidence was kept says how strong its identifier was, and not how sure the link is.
+    return 1.0 if is_own or not link.evidence else link.confidence
+
+
 def handles(event: Event) -> tuple[Identifier, ...]:
-    """Every identifier whose customer `resolve` must know: the event's own, and an alias's other side."""
-    previous = event.properties.get("previous_id") if event.kind == "alias" else None
-    return (*event.identifiers, Identifier("user_id", previous)) if previous else event.identifiers
+    """Every identifier whose customer `resolve` must know: the event's own, an alias's other side, what vouches."""
+    if event.kind == "alias" and (previous := event.properties.get("previous_id")):
+        return (*event.identifiers, Identifier("user_id", previous))
+    vouching = vouchers(event)
+    return (*event.identifiers, *vouching) if vouching else event.identifiers
 
 
 def resolve(
@@ -157,6 +210,7 @@ def resolve(
     joining = _Joining(event, known, evidence, limits or Limits())
     for identifier in event.identifiers:
         joining.consider(identifier)
+    joining.confirm()
     return joining.resolution()
 
 
@@ -177,18 +231,35 @@ class _Joining:
         self.free: list[Identifier] = []
         self.moved: list[Identifier] = []
         self.shared: list[Identifier] = []
+        self.claims: list[Identifier] = []
+        self.tokens: list[Identifier] = []
+        self.added: list[Identifier] = []
+        self.tied: dict[str, float] = {}
+        """Owners who came by something weaker than the event's own identifiers, and how sure that is."""
         self.notes: list[str] = []
+        self.reviews: list[Review] = []
         self.confidence = 0.0
         self._held: dict[str, Sequence[Link]] = {}
 
+    # -- who joins
+
     def consider(self, identifier: Identifier) -> None:
         """Let one identifier join, or say why not."""
+        if identifier.kind in CLAIMS:
+            self.claims.append(identifier)
+            return
+        if identifier.kind == CLICK_TOKEN:
+            self.tokens.append(identifier)
+            return
         owner = self.known.get(identifier)
         if owner is not None and is_shared(owner):
             self.shared.append(identifier)
             return
+        if owner is not None and owner not in self.owners and self._is_kept_apart(owner):
+            self.notes.append(f"{identifier.kind} belongs to {owner}, whom a person keeps apart; not merged")
+            return
         if owner is not None and self._is_anothers(owner):
-            self._dispute(identifier)
+            self._dispute(identifier, owner)
             return
         if owner not in self.owners:
             refusal = self._refusal(identifier, owner)
@@ -202,32 +273,90 @@ class _Joining:
         self.joined.append(identifier)
         self._trust(self._evidence_of(identifier, owner))
 
-    def resolution(self) -> Resolution:
-        """What all that joined amounts to."""
-        customer_id = self._survivor()
-        if customer_id is None:
-            return self._session()
-        self._refuse_alias(customer_id)
-        losers = [owner for owner in self.owners if owner != customer_id]
-        links = [self._link(identifier, customer_id) for identifier in self.free]
-        for identifier in self.moved:
-            links.append(self._changed_hands(identifier, customer_id))
-            if links[-1].customer_id == customer_id:
-                self.joined.append(identifier)
-        return Resolution(
-            customer_id=customer_id,
-            identifiers=tuple(each for each in self.event.identifiers if each in self.joined),
-            links=tuple(links),
-            merges=tuple(self._merge(loser, customer_id) for loser in losers),
-            match_confidence=self.confidence,
-            contested=bool(self.notes),
-            notes=tuple(self.notes),
-        )
+    def confirm(self) -> None:
+        """Bring in the browsers that this event proves to be theirs: by a claimed cart, a double opt-in, a click."""
+        for handle, evidence in vouchers(self.event).items() if self.owners or self.free else ():
+            if handle in self.known:
+                self._bring(handle, evidence)
+        if is_double_opt_in(self.event):
+            for address in [each for each in self.joined if each.kind in CLAIMED]:
+                self._bring(Identifier(CLAIMED[address.kind], address.value), "double opt-in")
+        for token in self.tokens:
+            self._click(token)
+
+    def _bring(self, handle: Identifier, evidence: str) -> None:
+        """The one anonymous customer behind a claim that this event confirms."""
+        since = self.event.occurred_at - self.limits.window
+        links = [link for link in self.evidence.holders(handle) if link.at >= since]
+        claimants = {self.evidence.survivor(link.customer_id) for link in links}.difference(self.owners)
+        if len(claimants) > 1:
+            self.notes.append(f"{evidence}: {len(claimants)} browsers claimed it; none of them is joined")
+            return
+        for browser in filter(is_anonymous, claimants):
+            self._tie(browser, evidence)
+
+    def _tie(self, other: str, evidence: str) -> bool:
+        """Let this customer join by what is less than an identifier of theirs; whether it did."""
+        if other in self.owners:
+            self._trust(evidence)
+            return True
+        why = self._kept_apart_or_full(other)
+        if why:
+            self.notes.append(f"{evidence}: {why}; not merged")
+            return False
+        self.owners.append(other)
+        self.tied[other] = CONFIDENCE[evidence][0]
+        self._trust(evidence)
+        return True
+
+    def _kept_apart_or_full(self, other: str) -> str:
+        if self._is_kept_apart(other):
+            return f"a person keeps {other} apart"
+        most = self._limit_broken(None, other)
+        return f"more than {most} of one kind for one customer" if most else ""
+
+    def _click(self, token: Identifier) -> None:
+        """Whoever follows a link out of a message is probably its recipient: on a browser that is nobody's yet."""
+        to = self.evidence.survivor(token.value)
+        is_somebody = bool(self.evidence.links(to))
+        if not is_somebody or self._is_automated() or (self.shared and not (self.owners or self.free)):
+            self.notes.append("click: it ties nobody (a machine's, on a shared device, or of an unknown recipient)")
+            return
+        if to not in self.owners and not all(map(is_anonymous, self._involved())):
+            self.notes.append(f"click: this browser is another customer's than {to}, whom we wrote to; not merged")
+            self._ask_about(to, CONFIDENCE[CLICK_TOKEN][0], "clicked in a message to the other")
+        elif self._tie(to, CLICK_TOKEN) and is_anonymous(to):
+            self._confirm_mailbox(to)
+
+    def _confirm_mailbox(self, to: str) -> None:
+        """Who clicks in a mail has read it there: the one address this customer had claimed is theirs."""
+        claimed = {link.identifier for link in self._links(to) if link.identifier.kind == CLAIMED["email"]}
+        if len(claimed) != 1:
+            return  # none, or nobody knows which of them the message went to
+        address = Identifier("email", claimed.pop().value)
+        owner = self.evidence.resolve((address,)).get(address)
+        if owner is None:
+            self.free.insert(0, address)
+        elif not self._tie(owner, CLICK_TOKEN):
+            return
+        self.added.append(address)
+
+    def _is_automated(self) -> bool:
+        return "automated" in self.event.notes or self.event.properties.get("automated") is True
+
+    def _involved(self) -> list[str]:
+        """The customers this event is about, as far as it was considered."""
+        return [*self.owners, *(customer_id_of(identifier) for identifier in self.free[:1])]
 
     def _person(self) -> str | None:
         """The known person this event is about, as far as its identifiers were considered."""
         named = [customer_id_of(identifier) for identifier in self.free if identifier.kind == "user_id"]
         return next((owner for owner in (*self.owners, *named) if is_known(owner)), None)
+
+    # -- who does not
+
+    def _is_kept_apart(self, owner: str) -> bool:
+        return any(self.evidence.are_apart(owner, other) for other in self._involved())
 
     def _is_anothers(self, owner: str) -> bool:
         """Whether this owner is somebody else than the event is about so far, as far as we may say."""
@@ -237,46 +366,62 @@ class _Joining:
         if is_known(owner) and person is not None and owner != person:
             return True
         # What a public key says may bring an anonymous browser to a person, and never two identified ones together.
-        return not self.is_verified and not owner.startswith("a-")
+        return not self.is_verified and not is_anonymous(owner)
 
-    def _dispute(self, identifier: Identifier) -> None:
+    def _dispute(self, identifier: Identifier, owner: str) -> None:
         """It belongs to another person: a device goes to whoever logs in, anything else stays where it is."""
         person = self._person()
-        self.notes.append(f"{identifier.kind} belongs to another customer, {self.known[identifier]}; not merged")
-        if identifier.kind in DEVICES and person is not None:
-            self.moved.append(identifier)
+        self.notes.append(f"{identifier.kind} belongs to another customer, {owner}; not merged")
+        if identifier.kind in DEVICES:
+            if person is not None:
+                self.moved.append(identifier)
+            return
+        if identifier.kind in SHARED and person is not None and is_known(owner) and self.is_verified:
+            # One mailbox of a household: both are reached by it, and neither is the other.
+            self.added.append(Identifier(SHARED[identifier.kind], identifier.value))
+        if self.is_verified:
+            self._ask_about(owner, CONFIDENCE["shared address"][0], f"one {identifier.kind} of both")
+
+    def _ask_about(self, other: str, confidence: float, why: str) -> None:
+        """Put the question to a person whether the other is whom this event is about."""
+        ours = min(self._involved(), key=lambda each: (_RANKS[each[:2]], each))
+        said = f"{why} ({self.event.source}/{self.event.event_id})"
+        self.reviews.append(review_of(ours, other, confidence, (said,), self.event.occurred_at))
 
     def _refusal(self, identifier: Identifier, owner: str | None) -> str:
         """Why this identifier, with all that its customer holds, may not join; empty if it may."""
-        is_address = identifier.kind in ("email", "phone")
         if (
-            is_address
+            identifier.kind in CLAIMED
             and owner is None
             and not self.is_verified
-            and any(not each.startswith("a-") for each in self.owners)
+            and any(not is_anonymous(each) for each in self.owners)
         ):
             return f"unverified {identifier.kind}: a public key may not give one to somebody already identified"
         most = self._limit_broken(identifier, owner)
         return f"limit: more than {most} {identifier.kind} for one customer" if most else ""
 
-    def _limit_broken(self, identifier: Identifier, owner: str | None) -> int:
+    def _limit_broken(self, identifier: Identifier | None, owner: str | None) -> int:
         """The limit that would break; 0 if none does."""
         if owner is not None and not (self.owners or self.free):
             return 0  # nothing joins anything
         joined = self.owners if owner is None else [*self.owners, owner]
         held = {link.identifier for each in joined for link in self._links(each) if self._counts(link)}
-        held.update(self.free, (identifier,))
+        held.update(self.free, () if identifier is None else (identifier,))
         if len(held) > self.limits.links_max:
             return self.limits.links_max
-        for kind in {identifier.kind} if owner is None else {each.kind for each in held}:
-            if kind in DOCUMENTS:
-                continue  # a good customer has any number of orders
+        merges_count = 0 if owner is None else sum(map(self.evidence.merges_count, joined)) + len(joined) - 1
+        if merges_count > self.limits.merges_max:
+            return self.limits.merges_max
+        kinds = {each.kind for each in held} if identifier is None or owner is not None else {identifier.kind}
+        for kind in kinds - DOCUMENTS:  # a good customer has any number of orders
             most = self.limits.person_ids_max if kind == "user_id" else self.limits.others_max
             if sum(each.kind == kind for each in held) > most:
                 return most
         return 0
 
     def _counts(self, link: Link) -> bool:
+        if link.identifier.kind in _UNCOUNTED:
+            return False
         is_device = link.identifier.kind in DEVICES
         return not is_device or self.event.occurred_at - link.at <= self.limits.window
 
@@ -284,6 +429,37 @@ class _Joining:
         if customer_id not in self._held:
             self._held[customer_id] = self.evidence.links(customer_id)
         return self._held[customer_id]
+
+    # -- what comes of it
+
+    def resolution(self) -> Resolution:
+        """What all that joined amounts to."""
+        customer_id = self._survivor()
+        if customer_id is None and self.claims and not self.shared:
+            # Nothing but a typed address: that it is the same one is all that holds such events together.
+            customer_id = self.evidence.survivor(customer_id_of(self.claims[0]))
+            self._trust("claimed address")
+        if customer_id is None:
+            return self._session()
+        self._refuse_alias(customer_id)
+        losers = [owner for owner in self.owners if owner != customer_id]
+        links = [self._link(identifier, customer_id) for identifier in self.free]
+        for identifier in self.moved:
+            links.append(self._changed_hands(identifier, customer_id))
+            if links[-1].customer_id == customer_id:
+                self.joined.append(identifier)
+        links += [self._link(each, customer_id) for each in self.joined if self._is_proven(each)]
+        links += self._kept(customer_id)
+        return Resolution(
+            customer_id=customer_id,
+            identifiers=(*(each for each in self.event.identifiers if each in self.joined), *self.added),
+            links=tuple(links),
+            merges=tuple(self._merge(loser, customer_id) for loser in losers),
+            match_confidence=self.confidence,
+            contested=bool(self.notes),
+            notes=tuple(self.notes),
+            reviews=tuple(self.reviews),
+        )
 
     def _survivor(self) -> str | None:
         """The customer that remains: the one of the strongest kind, then of the smallest id."""
@@ -294,21 +470,66 @@ class _Joining:
                 candidates.append(begun)
         return min(candidates, key=lambda each: (_RANKS[each[:2]], each), default=None)
 
+    def _is_proven(self, identifier: Identifier) -> bool:
+        """Whether a log-in makes sure of a device that came by less, such as a click; of several's it does not."""
+        if (
+            identifier.kind not in DEVICES
+            or identifier in self.free
+            or identifier in self.moved
+            or len(self.owners) > 1
+        ):
+            return False
+        return CONFIDENCE["device"][0] <= self.evidence.sure(identifier) < self.confidence
+
+    def _kept(self, customer_id: str) -> list[Link]:
+        """Links of what leads to nobody: claims, the carts they were made in, addresses shared with others."""
+        names_cart = not self.is_verified and is_anonymous(customer_id) and bool(CARTS.keys() & self.event.properties)
+        if not (self.claims or self.added or names_cart):
+            return []
+        held = {link.identifier for each in {*self.owners, customer_id} for link in self._links(each)}
+        shared = [each for each in self.added if each.kind in SHARED.values() and each not in held]
+        links = [self._link(each, customer_id, "shared address") for each in shared]
+        claims = self._claimed(held)
+        links += [self._link(each, customer_id, "claimed address") for each in claims if each not in held]
+        carts = self._carts(claims, held) if names_cart else []
+        return [*links, *(self._link(each, customer_id, "claimed address") for each in carts)]
+
+    def _carts(self, claims: Sequence[Identifier], held: set[Identifier]) -> list[Identifier]:
+        """What these claims can be confirmed by from now on, as far as there is room."""
+        named = [each for each in named_in(self.event, sorted(claims)) if each not in held]
+        return named[: max(self.limits.carts_max - sum(each.kind == CLAIMED_IN for each in held), 0)]
+
+    def _claimed(self, held: set[Identifier]) -> list[Identifier]:
+        """The claims of this customer, those of the event among them as far as there is room."""
+        claims = [each for each in held if each.kind in CLAIMS]
+        for claim in self.claims:
+            if claim not in held and sum(each.kind == claim.kind for each in claims) >= self.limits.others_max:
+                self.notes.append(f"limit: more than {self.limits.others_max} {claim.kind} for one customer")
+                continue
+            self.joined.append(claim)
+            claims += () if claim in held else (claim,)
+        return claims
+
     def _session(self) -> Resolution:
-        """Only shared devices: whoever it is, what they do belongs to this session and to nobody else."""
+        """Only shared devices, or a click of nobody's: what they do belongs to this session and to nobody else."""
+        first = (self.shared or self.event.identifiers)[0]
         session = self.event.context.get("sessionId") or self.event.occurred_at.date().isoformat()
         return Resolution(
-            customer_id=customer_id_of(self.shared[0], str(session)),
+            customer_id=customer_id_of(first, str(session)),
             match_confidence=CONFIDENCE["shared device"][0],
             contested=True,
-            notes=("shared device: links nobody",),
+            notes=("shared device: links nobody",) if self.shared else tuple(self.notes),
         )
 
     def _refuse_alias(self, customer_id: str) -> None:
+        if self.event.kind != "alias":
+            return
         previous = handles(self.event)[len(self.event.identifiers) :]
         other = self.known.get(previous[0]) if previous else None
         if other is not None and other != customer_id:
             self.notes.append(f"alias: {other} and {customer_id} are both known; merge them by hand if they are one")
+            if self.is_verified:
+                self._ask_about(other, CONFIDENCE["other"][0], "an alias of both")
 
     def _evidence_of(self, identifier: Identifier, owner: str | None) -> str:
         if identifier.kind not in DEVICES:
@@ -327,9 +548,13 @@ class _Joining:
         self.confidence = max(self.confidence, secret if self.is_verified else public)
 
     def _link(self, identifier: Identifier, customer_id: str, evidence: str = "") -> Link:
-        secret, public = CONFIDENCE[evidence or self._evidence_of(identifier, None)]
-        confidence = secret if self.is_verified else public
-        return Link(identifier, customer_id, self.event.source, confidence, self.event.occurred_at)
+        by = evidence or (CLICK_TOKEN if identifier in self.added else self._evidence_of(identifier, None))
+        confidence = CONFIDENCE[by][0 if self.is_verified else 1]
+        if by == "device" and customer_id != customer_id_of(identifier):
+            # A browser is as surely this person's as the log-in, or the click, that was made on it.
+            confidence = max(confidence, self.confidence)
+        said = f"{by}: {self.event.source}/{self.event.event_id}"
+        return Link(identifier, customer_id, self.event.source, confidence, self.event.occurred_at, said)
 
     def _changed_hands(self, identifier: Identifier, customer_id: str) -> Link:
         """The device's new place: the person who logged in last, or nobody once too many have."""
@@ -341,68 +566,5 @@ class _Joining:
 
     def _merge(self, loser: str, survivor: str) -> Merge:
         evidence = f"{self.event.source}/{self.event.event_id}"
-        return Merge(loser, survivor, self.confidence, evidence, self.event.occurred_at)
-
-
-# ------------------------------------------------------------------ what has been learnt
-
-
-class Directory:
-    """Links and merges as they are made, over those of a store: what a batch learns, its next event must know."""
-
-    def __init__(self, beneath: Evidence | None = None) -> None:
-        self._beneath = beneath
-        self._owner: dict[Identifier, str] = {}
-        self._survivor: dict[str, str] = {}
-        self._absorbed: dict[str, list[str]] = {}
-        self._links: dict[str, list[Link]] = {}
-        self._holders: dict[Identifier, list[Link]] = {}
-        self._asked: set[Identifier] = set()
-
-    def prefetch(self, identifiers: Iterable[Identifier]) -> None:
-        """Ask the store once for all the identifiers of a batch."""
-        missing = [each for each in dict.fromkeys(identifiers) if each not in self._asked]
-        self._asked.update(missing)
-        if self._beneath is not None and missing:
-            for identifier, customer_id in self._beneath.resolve(missing).items():
-                self._owner.setdefault(identifier, customer_id)
-
-    def resolve(self, identifiers: Sequence[Identifier]) -> dict[Identifier, str]:
-        """The customer each known identifier belongs to, merges followed."""
-        self.prefetch(identifiers)
-        owner = self._owner
-        return {each: self._latest(owner[each]) for each in identifiers if each in owner}
-
-    def survivor(self, customer_id: str) -> str:
-        """The id this one resolves to after all merges; itself if never merged."""
-        return self._latest(customer_id if self._beneath is None else self._beneath.survivor(customer_id))
-
-    def _latest(self, customer_id: str) -> str:
-        # A survivor of the store can lose here; a survivor made here is new to the store.
-        while customer_id in self._survivor:
-            customer_id = self._survivor[customer_id]
-        return customer_id
-
-    def links(self, customer_id: str) -> list[Link]:
-        """The evidence for one customer and all that was merged into it, oldest first."""
-        told = [] if self._beneath is None else list(self._beneath.links(customer_id))
-        told += self._links.get(customer_id, ())
-        for loser in self._absorbed.get(customer_id, ()):
-            told += self.links(loser)
-        return sorted(told, key=lambda link: link.at)
-
-    def holders(self, identifier: Identifier) -> list[Link]:
-        """Every link ever made of one identifier, oldest first."""
-        told = [] if self._beneath is None else list(self._beneath.holders(identifier))
-        return told + self._holders.get(identifier, [])
-
-    def learn(self, resolution: Resolution) -> None:
-        """Take in what one resolution linked and merged."""
-        for link in resolution.links:
-            self._asked.add(link.identifier)
-            self._owner[link.identifier] = link.customer_id
-            self._links.setdefault(link.customer_id, []).append(link)
-            self._holders.setdefault(link.identifier, []).append(link)
-        for merge in resolution.merges:
-            self._survivor[merge.loser] = merge.survivor
-            self._absorbed.setdefault(merge.survivor, []).append(merge.loser)
+        confidence = min(self.confidence, self.tied.get(loser, 1.0), self.tied.get(survivor, 1.0))
+        return Merge(loser, survivor, confidence, evidence, self.event.occurred_at)

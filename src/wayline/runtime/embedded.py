@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -37,12 +36,15 @@ from wayline.errors import Broken
 from wayline.governance.consent import zone_of
 from wayline.interpretation import customers
 from wayline.observation import catalog
+from wayline.observation.hands import BY_HAND
 from wayline.orchestration import policy
 from wayline.orchestration.gates import spread
 from wayline.runtime.answering import guarded
 from wayline.runtime.handover import Outbox, Rendering
+from wayline.runtime.parting import part
 from wayline.runtime.people import People, Whose
 from wayline.runtime.refolding import FLOOR, is_outdated, refold
+from wayline.runtime.remembering import Noted, as_theirs, decode, encode, remade
 from wayline.runtime.troubles import say
 from wayline.store import Batch, Delivery, Log, SetAside, State, Vault
 
@@ -65,9 +67,6 @@ _TELLING = frozenset(
 )
 
 _SALES_LOOKED_BACK = 1_000_000  # events a start reads through for sales: seconds, whatever the age of the log
-
-_WHOSE = msgspec.msgpack.Encoder()
-_WHOSE_DECODER = msgspec.msgpack.Decoder(tuple[int, tuple[tuple[int, str, tuple[int, ...]], ...]])
 
 
 class Limits(Struct, frozen=True):
@@ -229,7 +228,10 @@ class Embedded:
             events = self.log.read(self.position, self.limits.events_max)
             if not events:
                 break
-            progress.set_aside += self._fold_batch(events, now)
+            # What a person has judged of who is who stands alone: what is before and after it is other people's.
+            at = next((place for place, event in enumerate(events) if event.name in BY_HAND), len(events))
+            events = events[: max(at, 1)]
+            progress.set_aside += part(self, events[0], now) if at == 0 else self._fold_batch(events, now)
             progress.events += len(events)
             self._since_checkpoint += len(events)
             if self._since_checkpoint >= self.limits.checkpoint_every:
@@ -395,11 +397,11 @@ class Embedded:
         world = self.world(now, events[-1].position)
         wave: dict[str, tuple[Customer, Stimulus]] = {}
         aside = 0
-        whose: list[tuple[int, str, tuple[int, ...]]] = []
+        whose: list[Noted] = []
         for event in events:
             tells = event.name in _TELLING
             found = self.people.whose(event) if event.identifiers else None
-            event, note = _as_theirs(event, found)
+            event, note = as_theirs(event, found)
             whose.append(note)
             # Whoever is in the wave already, or sees the shelf or themselves changed, waits for the wave to be taken.
             if wave and (tells or (found is not None and (found.merges or found.customer_id in wave))):
@@ -408,21 +410,25 @@ class Embedded:
             if tells:
                 self._tell_shelf(event, world, batch)
             if found is not None:
-                wave[found.customer_id] = (self._recognised(found, batch), event)
+                customer = self.recognised(found, batch)
+                if found.through < customer.match_confidence:
+                    event = replace(event, match_confidence=found.through)
+                wave[found.customer_id] = (customer, event)
         aside += self._take_wave(tuple(wave.values()), world, batch)
-        batch.notes.update(self._whose_note(whose))
+        batch.notes.update(self.whose_note(whose))
         self.commit(batch)
         self.people.committed()
         self.position = events[-1].position
         return aside
 
-    def _recognised(self, found: Whose, batch: Batch) -> Customer:
+    def recognised(self, found: Whose, batch: Batch) -> Customer:
         """The customer of an event, with what it taught us of who they are."""
         customer = self.customer(found.customer_id)
         batch.links.extend(found.links)
+        batch.reviews.extend(found.reviews)
         for merge in found.merges:
             loser = self.customer(merge.loser)
-            customer = engine.merge(customer, loser, self.playbook)
+            customer = engine.merge(customer, loser, self.playbook, merge)
             batch.merges.append(merge)
             batch.standings.pop(merge.loser, None)
             batch.topics[merge.loser] = ()
@@ -438,11 +444,10 @@ class Embedded:
             self._stand(customer, before, batch)
         return customer
 
-    def _whose_note(self, whose: Sequence[tuple[int, str, tuple[int, ...]]]) -> dict[str, bytes]:
-        """Who each event was about when it was folded, until the next checkpoint: devices change hands later."""
-        note = _WHOSE.encode((whose[0][0], whose))
+    def whose_note(self, whose: Sequence[Noted]) -> dict[str, bytes]:
+        """The note of whose each event of a batch was, under its next name."""
         self._notes_count += 1
-        return {f"whose:{self._notes_count}": note}
+        return {f"whose:{self._notes_count}": encode(whose)}
 
     def commit(self, batch: Batch) -> None:
         """Write the batch, and then let go of what need not be kept at hand: never of what is not written yet."""
@@ -522,23 +527,24 @@ class Embedded:
             note = self.state.note(f"whose:{self._notes_count}")
             if note is None:
                 raise Broken(f"events {floor + 1} to {self.position} were folded and nothing says whose they were")
-            _, whose = _WHOSE_DECODER.decode(note)
-            if whose[-1][0] > floor:
-                self._refold(floor, {position: (owner, left_out) for position, owner, left_out in whose})
-                floor = whose[-1][0]
+            whose = decode(note)
+            if whose[-1].position > floor:
+                self._refold(floor, {noted.position: noted for noted in whose})
+                floor = whose[-1].position
         self._spent = dict(self.state.spent())
         self._today = ""
 
-    def _refold(self, floor: int, whose: Mapping[int, tuple[str, tuple[int, ...]]]) -> None:
+    def _refold(self, floor: int, whose: Mapping[int, Noted]) -> None:
         events = self.log.read(floor, max(whose) - floor)
-        survivors = {one: self.state.survivor(one) for one, _ in set(whose.values()) if one}
+        owners = {noted.customer_id for noted in whose.values() if noted.customer_id}
+        survivors = {one: self.state.survivor(one) for one in owners}
         self._load(survivors.values())
         for event in events:
-            owner, left_out = whose.get(event.position, ("", ()))
-            customer_id = survivors.get(owner)
+            noted = whose.get(event.position, Noted(event.position))
+            customer_id = survivors.get(noted.customer_id)
             if customer_id is None:
                 continue
-            event = _without(event, left_out)
+            event = remade(event, noted)
             customer = self.customer(customer_id)
             if event.position > customer.memory.position:
                 self._fold_again(customer, event)
@@ -565,20 +571,3 @@ class Embedded:
 
 def _web_locations(playbook: Playbook) -> tuple[str, ...]:
     return tuple(playbook.settings.get("shop", {}).get("web_locations", ()))
-
-
-def _as_theirs(event: Event, found: Whose | None) -> tuple[Event, tuple[int, str, tuple[int, ...]]]:
-    """The event as its customer remembers it, and the note that says so: identifiers refused to them are not theirs."""
-    if found is None:
-        return event, (event.position, "", ())
-    if found.identifiers == event.identifiers:
-        return event, (event.position, found.customer_id, ())
-    left_out = tuple(place for place, one in enumerate(event.identifiers) if one not in found.identifiers)
-    return _without(event, left_out), (event.position, found.customer_id, left_out)
-
-
-def _without(event: Event, left_out: tuple[int, ...]) -> Event:
-    if not left_out:
-        return event
-    theirs = tuple(one for place, one in enumerate(event.identifiers) if place not in left_out)
-    return replace(event, identifiers=theirs)

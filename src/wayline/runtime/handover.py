@@ -23,7 +23,8 @@ from wayline.domain import Catalog, Content, Customer, Decision, HandOver, Messa
 from wayline.errors import Broken, OperatorError
 from wayline.interpretation import facets
 from wayline.interpretation.moment import ADDRESS_KINDS
-from wayline.observation.identity import weakest_first
+from wayline.observation.claims import CLAIMS, SHARED
+from wayline.observation.identity import is_anonymous, weakest_first
 from wayline.orchestration.content import render
 from wayline.runtime.troubles import say
 from wayline.store import Batch, Delivery, DeliveryState, Vault
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Outbox", "Rendering", "unsubscribe_token"]
 
+
+_KEPT_AS: Mapping[str, str] = {**CLAIMS, **{shared: kind for kind, shared in SHARED.items()}}
+"""Kind of identifier to the one its value is kept under in the vault: an address is kept once."""
 
 _LEASE = timedelta(minutes=5)
 _ALWAYS = datetime(9000, 1, 1, tzinfo=UTC)
@@ -109,7 +113,9 @@ class Rendering(Struct):
 
     def personal(self, customer: Customer) -> dict[str, Any]:
         """What the vault keeps of this person: of each address the newest, else what the strongest identifier says."""
-        subjects = [f"{one.kind}:{one.value}" for one in weakest_first(customer.memory.identifiers)]
+        anonymous = is_anonymous(customer.customer_id)
+        identifiers = [one for one in customer.memory.identifiers if anonymous or one.kind not in CLAIMS]
+        subjects = [f"{_KEPT_AS.get(one.kind, one.kind)}:{one.value}" for one in weakest_first(identifiers)]
         values: dict[str, Any] = {}
         found = self.vault.get(subjects)
         for subject in subjects:

@@ -6,14 +6,24 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from wayline.domain import Event, Identifier, Link, Merge
+from wayline.domain import Event, Identifier, Link, Merge, Review, Tie
 from wayline.observation import identity
+from wayline.observation.claims import CARTS, CLAIMS, UNVERIFIED
+from wayline.observation.directory import Directory
+from wayline.observation.hands import KEPT_APART, MERGED, apart_by, merged_by
+from wayline.observation.vocabulary import DEVICES
 from wayline.store import State
 
-__all__ = ["CUSTOMER", "People", "Whose"]
+__all__ = ["APART", "CUSTOMER", "People", "Whose"]
 
 CUSTOMER = "customer_id"
 """Kind of the one identifier of an event the engine writes itself."""
+
+APART = ("refused", "kept apart")
+"""States of a review that no evidence overturns."""
+
+_OF_ONE = identity.CONFIDENCE["device"][0]
+_BY_LOG_IN = identity.CONFIDENCE["user_id"][1]
 
 
 class Whose(Struct, frozen=True):
@@ -21,10 +31,13 @@ class Whose(Struct, frozen=True):
 
     customer_id: str
     identifiers: tuple[Identifier, ...]
-    """Those of the event that are theirs; what a guard refused is not."""
+    """Those of the event that are theirs, and those it confirmed; what a guard refused is not among them."""
     confidence: float = 0.0
     links: tuple[Link, ...] = ()
     merges: tuple[Merge, ...] = ()
+    reviews: tuple[Review, ...] = ()
+    through: float = 1.0
+    """How sure it is that what it came through is this customer's."""
 
 
 class People:
@@ -33,56 +46,149 @@ class People:
     def __init__(self, state: State) -> None:
         self.state = state
         self._owner: dict[Identifier, str] = {}
-        self._merged: dict[str, str] = {}
-        self._directory: identity.Directory | None = None
+        self._unsure: dict[Identifier, float] = {}
+        self._has_weak = False
+        self._merged: dict[str, Merge] = {}
+        self._claims: dict[str, bool] = {}
+        self._reviews: dict[str, Review] = {}
+        self._apart: set[frozenset[str]] | None = None
+        self._directory: Directory | None = None
 
     def prefetch(self, events: Iterable[Event]) -> set[str]:
         """Ask the store once for all the identifiers of a batch; the customers they belong to so far."""
         handles = {one for event in events for one in identity.handles(event)}
         owners = self._owner
-        missing = [one for one in handles if one not in owners]
-        if missing:
-            owners.update(self.state.resolve(missing))
+        self._ask([one for one in handles if one not in owners])
         return {self._latest(owners[one]) for one in handles if one in owners}
+
+    def _ask(self, missing: Sequence[Identifier]) -> None:
+        for one, tie in self.state.ties(missing).items() if missing else ():
+            self._owner[one] = tie.customer_id
+            if tie.confidence < 1:
+                self._unsure[one] = tie.confidence
+                self._has_weak |= tie.confidence < _BY_LOG_IN
 
     def whose(self, event: Event) -> Whose:
         """The customer of this event, with the links and merges it makes."""
         identifiers = event.identifiers
-        if identifiers[0].kind == CUSTOMER:
-            return Whose(self.survivor(identifiers[0].value), identifiers)
-        owner = self._owner.get(identifiers[0])
-        if owner is not None and event.kind != "alias" and not identity.is_shared(owner):
+        first = identifiers[0]
+        if first.kind == CUSTOMER:
+            return self._by_hand(event) if event.kind == "internal" else Whose(self.survivor(first.value), identifiers)
+        owner = self._owner.get(first)
+        if owner is not None and event.kind != "alias" and first.kind not in CLAIMS and not identity.is_shared(owner):
             owner = self._latest(owner)
-            if all(self._latest(self._owner.get(one, "")) == owner for one in identifiers[1:]):
-                return Whose(owner, identifiers)
+            is_known = all(self._latest(self._owner.get(one, "")) == owner for one in identifiers[1:])
+            if (
+                is_known
+                and not (self._has_weak and self._may_be_proven(identifiers))
+                and not (event.notes and self._names_claimed_cart(event, owner))
+            ):
+                return Whose(owner, identifiers, through=self._through(identifiers))
         return self._learn(event)
+
+    def tie(self, identifiers: Sequence[Identifier]) -> Tie | None:
+        """Who asks, by the strongest of these that leads to anybody, and how sure that is: what an Ask is made with."""
+        known = self.resolve(identifiers)
+        for one in reversed(identity.weakest_first(identifiers)):
+            owner = known.get(one)
+            if owner is not None and one.kind not in CLAIMS and not identity.is_shared(owner):
+                theirs = [each for each in identifiers if known.get(each) == owner]
+                return Tie(owner, max(map(self.sure, theirs)))
+        return None
+
+    def _may_be_proven(self, identifiers: Sequence[Identifier]) -> bool:
+        """Whether a log-in could make sure of a device that came by less; what several use stays unsure."""
+        if len(identifiers) == 1 or identifiers[0].kind in DEVICES:
+            return False
+        return any(one.kind in DEVICES and _OF_ONE <= self.sure(one) < _BY_LOG_IN for one in identifiers[1:])
+
+    def _names_claimed_cart(self, event: Event, owner: str) -> bool:
+        """Whether a browser names a cart that an address it claimed can be confirmed by."""
+        if CARTS.keys().isdisjoint(event.properties) or not identity.is_anonymous(owner):
+            return False
+        if UNVERIFIED not in event.notes:
+            return False
+        if owner not in self._claims:
+            links = (self._directory or self.state).links(owner)
+            self._claims[owner] = any(link.identifier.kind in CLAIMS for link in links)
+        return self._claims[owner]
+
+    def _through(self, identifiers: Sequence[Identifier]) -> float:
+        if identifiers[0].kind not in DEVICES:
+            return 1.0
+        return max(self.sure(one) for one in identifiers if one.kind not in CLAIMS)
+
+    def sure(self, identifier: Identifier) -> float:
+        """How sure it is that an identifier at hand belongs to the customer it resolves to."""
+        sure = self._unsure.get(identifier, 1.0)
+        customer_id = self._owner.get(identifier, "")
+        while (merge := self._merged.get(customer_id)) is not None:
+            sure, customer_id = min(sure, merge.confidence), merge.survivor
+        return sure
 
     def _learn(self, event: Event) -> Whose:
         if self._directory is None:
-            self._directory = identity.Directory(self)
+            self._directory = Directory(self)
         known = self._directory.resolve(identity.handles(event))
         resolution = identity.resolve(event, known, self._directory)
         self._directory.learn(resolution)
-        for link in resolution.links:
-            self._owner[link.identifier] = link.customer_id
-        for merge in resolution.merges:
-            self._merged[merge.loser] = merge.survivor
+        self._take_in(resolution.links, resolution.merges)
+        own = [one for one in resolution.identifiers if one in event.identifiers]
         return Whose(
             resolution.customer_id,
             resolution.identifiers,
             resolution.match_confidence,
             resolution.links,
             resolution.merges,
+            resolution.reviews,
+            self._through(own) if own and own[0].kind not in CLAIMS else 1.0,
         )
+
+    def _take_in(self, links: Sequence[Link], merges: Sequence[Merge]) -> None:
+        for link in links:
+            self._owner[link.identifier] = link.customer_id
+            self._unsure[link.identifier] = sure = identity.sureness(link)
+            self._has_weak |= sure < _BY_LOG_IN
+            if link.identifier.kind in CLAIMS:
+                self._claims[link.customer_id] = True
+        for merge in merges:
+            self._merged[merge.loser] = merge
+            self._has_weak |= merge.confidence < _BY_LOG_IN
+            self._claims.pop(merge.survivor, None)
+            if self._apart and any(merge.loser in pair for pair in self._apart):
+                self._apart = None
+
+    def _by_hand(self, event: Event) -> Whose:
+        """An event of the engine's own; merges by hand and refusals are told by such."""
+        customer_id = self.survivor(event.identifiers[0].value)
+        if event.name == MERGED:
+            merge, review = merged_by(event, self.survivor)
+            if merge is None:
+                return Whose(customer_id, event.identifiers)
+            self._judged(review)
+            self._take_in((), (merge,))
+            self._directory = None
+            return Whose(merge.survivor, event.identifiers, 0.0, (), (merge,), (review,))
+        if event.name == KEPT_APART:
+            review = apart_by(event)
+            self._judged(review)
+            return Whose(customer_id, event.identifiers, reviews=(review,))
+        return Whose(customer_id, event.identifiers)
+
+    def _judged(self, review: Review) -> None:
+        self._reviews[review.review_id] = review
+        self._apart = None
 
     def committed(self) -> None:
         """What this batch learnt is in the store now."""
         self._directory = None
+        self._reviews.clear()
 
     def clear(self) -> None:
         """Forget what is at hand; the store has it."""
-        self._owner.clear()
-        self._merged.clear()
+        for kept in (self._owner, self._unsure, self._merged, self._claims, self._reviews):
+            kept.clear()
+        self._apart = None
         self._directory = None
 
     def __len__(self) -> int:
@@ -92,9 +198,7 @@ class People:
 
     def resolve(self, identifiers: Sequence[Identifier]) -> dict[Identifier, str]:
         """The customer each known identifier belongs to, merges followed."""
-        missing = [one for one in identifiers if one not in self._owner]
-        if missing:
-            self._owner.update(self.state.resolve(missing))
+        self._ask([one for one in identifiers if one not in self._owner])
         return {one: self._latest(self._owner[one]) for one in identifiers if one in self._owner}
 
     def links(self, customer_id: str) -> Sequence[Link]:
@@ -105,11 +209,26 @@ class People:
         """Every link in the store ever made of one identifier."""
         return self.state.holders(identifier)
 
+    def merges_count(self, customer_id: str) -> int:
+        """How many customers the store has merged into this one."""
+        return self.state.merges_count(customer_id)
+
+    def are_apart(self, one: str, other: str) -> bool:
+        """Whether a person has judged that these two are not one, nor anybody who was merged into them."""
+        if self._apart is None:
+            judged = {review.review_id: review for review in self.state.reviews(APART)} | self._reviews
+            self._apart = {
+                frozenset((self.survivor(review.one), self.survivor(review.other)))
+                for review in judged.values()
+                if review.state in APART
+            }
+        return bool(self._apart) and frozenset((one, other)) in self._apart
+
     def survivor(self, customer_id: str) -> str:
         """The id this one resolves to after all merges, those of this batch included."""
         return self._latest(self.state.survivor(customer_id))
 
     def _latest(self, customer_id: str) -> str:
-        while customer_id in self._merged:
-            customer_id = self._merged[customer_id]
+        while (merge := self._merged.get(customer_id)) is not None:
+            customer_id = merge.survivor
         return customer_id

@@ -300,6 +300,6 @@ def _rule(verdict: Verdict) -> str:
     named, colon, _ = verdict.refusal.reason.partition(": ")
     if colon and verdict.gate in ("suppression", "caps"):
         return f"{verdict.gate} ({named.removeprefix('cap ')})"
-    if verdict.gate in ("address", "consent", "suppressed_address"):
+    if verdict.gate in ("address", "claimed_address", "consent", "suppressed_address"):
         return f"{verdict.gate} ({verdict.action.channel})"
     return verdict.gate

@@ -1,7 +1,8 @@
 """Folding every memory again from the log, after the playbook declared facets it had not, or others.
 
 A memory is a cache of the log, so it is never migrated: it is folded anew. Whose each event was is worked out again
-too, which gives what it gave the first time; where people were merged since, the event is its survivor's. Customers
+too, with those a person has since split kept apart from the beginning; where people were merged since, the event is
+its survivor's. Customers
 are folded in as many passes over the log as their number needs, each within the bound of what is kept at hand. A
 process that dies on the way begins again: only the last commit says that it is done.
 """
@@ -11,12 +12,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from msgspec.structs import replace
-
 from wayline.domain import Event, Memory, Playbook
 from wayline.interpretation import customers, facets
-from wayline.observation import identity
-from wayline.runtime.people import CUSTOMER
+from wayline.observation.directory import Directory
+from wayline.observation.hands import BY_HAND, apart_at_last
+from wayline.runtime.parting import resolved_anew
 from wayline.runtime.troubles import say
 from wayline.store import Batch, Log, State
 
@@ -75,17 +75,10 @@ def _folded(log: Log, state: State, playbook: Playbook, until: int, part: tuple[
 
 def _owned(log: Log, until: int) -> Iterator[tuple[str, Event]]:
     """Every event about a person with the customer it was folded into, carrying what is theirs of its identifiers."""
-    directory = identity.Directory()
+    judged = (event for event in log.named(sorted(BY_HAND)) if event.position <= until)
+    directory = Directory(apart=apart_at_last(judged))
     after = 0
     while after < until:
         events = log.read(after, min(_EVENTS_MAX, until - after))
-        for event in events:
-            if not event.identifiers:
-                continue
-            if event.identifiers[0].kind == CUSTOMER:
-                yield event.identifiers[0].value, event
-                continue
-            found = identity.resolve(event, directory.resolve(identity.handles(event)), directory)
-            directory.learn(found)
-            yield found.customer_id, replace(event, identifiers=found.identifiers)
+        yield from resolved_anew(events, directory).owned
         after = events[-1].position

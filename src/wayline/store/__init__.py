@@ -27,7 +27,10 @@ from wayline.domain import (
     Merge,
     Product,
     Purpose,
+    Review,
+    Split,
     Standing,
+    Tie,
 )
 
 if TYPE_CHECKING:
@@ -153,6 +156,10 @@ class Batch(Struct, kw_only=True):
     """Appended; the last one committed for an identifier is the one that resolves."""
     merges: list[Merge] = []
     """The loser's wake and topics go; whatever else it had stays under its id and is read with the survivor's."""
+    splits: list[Split] = []
+    """Each ends the merge of its loser into its survivor; they come before the merges of the same batch."""
+    reviews: list[Review] = []
+    """An open one is kept once for its pair, with the higher confidence; one that was decided replaces it."""
     decisions: list[Decision] = []
     """Insert if absent: on a conflict the stored one wins."""
     holds: list[Hold] = []
@@ -256,12 +263,32 @@ class State(Protocol):
         """The customer each known identifier belongs to, merges followed."""
         ...
 
+    def ties(self, identifiers: Sequence[Identifier]) -> dict[Identifier, Tie]:
+        """The same with how sure the way there is: the weakest merge of it, the link itself where there is none."""
+        ...
+
     def links(self, customer_id: str) -> list[Link]:
         """The evidence for one customer and all who were merged into it, oldest first."""
         ...
 
     def merges(self, customer_id: str | None = None) -> list[Merge]:
         """How this customer came to be one person: every merge that ends in it, oldest first; None: all."""
+        ...
+
+    def merges_count(self, customer_id: str) -> int:
+        """How many customers were merged into this one, directly or through others."""
+        ...
+
+    def splits(self, customer_id: str | None = None) -> list[Split]:
+        """The merges that were taken back, of which this customer was a side, oldest first; None: all."""
+        ...
+
+    def reviews(self, states: Sequence[str] = (), customer_id: str | None = None) -> list[Review]:
+        """Questions whether two customers are one: in these states, of this customer; surest first, then by id."""
+        ...
+
+    def review(self, review_id: str) -> Review | None:
+        """One of them."""
         ...
 
     def holders(self, identifier: Identifier) -> list[Link]:

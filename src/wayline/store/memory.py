@@ -27,13 +27,16 @@ from wayline.domain import (
     Memory,
     Merge,
     Product,
+    Review,
+    Split,
     Standing,
+    Tie,
 )
 from wayline.errors import Broken
 from wayline.store import Appended, Batch, Change, Delivery, DeliveryState, Rejection, SetAside, Volume
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
 from wayline.store.encoding import Encoded, hour_of, marks_of
-from wayline.store.lineage import check_merges, root_of
+from wayline.store.lineage import asked_once, check_merges, check_splits, root_of, tie_of
 from wayline.store.outbox import SETTLED, TRANSITIONS, check_move, is_born
 from wayline.store.seal import pseudonym
 from wayline.store.volumes import Counting
@@ -197,6 +200,8 @@ class MemoryState:
         self._links_by: dict[Identifier, list[int]] = {}
         self._merges: dict[str, Merge] = {}
         self._losers_of: dict[str, list[str]] = {}
+        self._splits: list[Split] = []
+        self._reviews: dict[str, Review] = {}
         self._decisions: dict[str, Decision] = {}
         self._decisions_of: dict[str, list[str]] = {}
         self._deliveries: dict[str, Delivery] = {}
@@ -224,7 +229,9 @@ class MemoryState:
             deliveries = self._checked(batch)
             self._put_customers(batch)
             self._put_world(batch)
+            self._end_merges(batch.splits)
             self._put_links(batch.links, batch.merges)
+            self._put_reviews(batch.reviews)
             self._put_decisions(batch.decisions, batch.holds)
             for delivery in deliveries.values():
                 self._put_delivery(delivery)
@@ -238,7 +245,9 @@ class MemoryState:
         for hold in batch.holds:
             if hold.decision_id not in self._decisions and hold.decision_id not in offered:
                 raise Broken(f"hold of decision {hold.decision_id!r}, which was never recorded")
-        check_merges(batch.merges, self._survivor_of)
+        check_splits(batch.splits, self._survivor_of)
+        ended = {split.loser for split in batch.splits}
+        check_merges(batch.merges, lambda one: None if one in ended else self._survivor_of(one))
         kept: dict[str, Delivery] = {}
         for delivery in batch.deliveries:
             stored = kept.get(delivery.decision_id) or self._deliveries.get(delivery.decision_id)
@@ -270,6 +279,18 @@ class MemoryState:
             # Whoever was merged away wants nothing any more: the survivor wakes and waits for both.
             self._wakes.put(merge.loser, None)
             self._wait_on(merge.loser, ())
+
+    def _end_merges(self, splits: Iterable[Split]) -> None:
+        for split in splits:
+            del self._merges[split.loser]
+            self._losers_of[split.survivor].remove(split.loser)
+            self._splits.append(split)
+
+    def _put_reviews(self, reviews: Iterable[Review]) -> None:
+        for review in reviews:
+            kept = asked_once(self._reviews.get(review.review_id), review)
+            if kept is not None:
+                self._reviews[kept.review_id] = kept
 
     def _put_decisions(self, decisions: Iterable[Decision], holds: Iterable[Hold]) -> None:
         for decision in decisions:
@@ -345,6 +366,11 @@ class MemoryState:
             newest = ((one, self._links_by[one][-1]) for one in identifiers if one in self._links_by)
             return {one: self.survivor(self._links[place].customer_id) for one, place in newest}
 
+    def ties(self, identifiers: Sequence[Identifier]) -> dict[Identifier, Tie]:
+        with self._lock:
+            newest = ((one, self._links[self._links_by[one][-1]]) for one in identifiers if one in self._links_by)
+            return {one: tie_of(link, self._merges.get) for one, link in newest}
+
     def links(self, customer_id: str) -> list[Link]:
         with self._lock:
             places = sorted(place for one in self._family(customer_id) for place in self._links_of.get(one, ()))
@@ -354,6 +380,23 @@ class MemoryState:
         with self._lock:
             family = self._merges if customer_id is None else self._family(customer_id)
             return [merge for loser, merge in self._merges.items() if loser in family]
+
+    def merges_count(self, customer_id: str) -> int:
+        with self._lock:
+            return len(self._family(customer_id)) - 1
+
+    def splits(self, customer_id: str | None = None) -> list[Split]:
+        with self._lock:
+            return [one for one in self._splits if customer_id in (None, one.loser, one.survivor)]
+
+    def reviews(self, states: Sequence[str] = (), customer_id: str | None = None) -> list[Review]:
+        with self._lock:
+            found = (one for one in self._reviews.values() if not states or one.state in states)
+            theirs = [one for one in found if customer_id in (None, one.one, one.other)]
+            return sorted(theirs, key=lambda one: (-one.confidence, one.review_id))
+
+    def review(self, review_id: str) -> Review | None:
+        return self._reviews.get(review_id)
 
     def holders(self, identifier: Identifier) -> list[Link]:
         with self._lock:
@@ -463,6 +506,8 @@ class MemoryState:
                 "wakes": len(self._wakes),
                 "links": len(self._links),
                 "merges": len(self._merges),
+                "splits": len(self._splits),
+                "reviews": len(self._reviews),
                 "decisions": len(self._decisions),
                 "deliveries": len(self._deliveries),
                 "addresses": len(self._addresses),

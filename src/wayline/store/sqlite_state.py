@@ -27,87 +27,23 @@ from wayline.domain import (
     Memory,
     Merge,
     Product,
+    Review,
+    Split,
     Standing,
+    Tie,
 )
 from wayline.errors import Broken
 from wayline.store import Batch, Change, Delivery, DeliveryState, SetAside
 from wayline.store.durable import Durable, all_rows, first_value
-from wayline.store.lineage import check_merges, root_of
+from wayline.store.lineage import asked_once, check_merges, check_splits, root_of, tie_of
 from wayline.store.outbox import TRANSITIONS, check_move, is_born
+from wayline.store.sqlite_tables import STATE
 
 __all__ = ["SqliteState"]
 
 
 _PAGE_BYTES = 4096
 _ROWS = 500  # read at a time, so that nobody holds an old snapshot open while looking at a long list
-
-_SCHEMA_1 = """
-CREATE TABLE progress (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL) STRICT;
-INSERT INTO progress VALUES (1, 0);
-
-CREATE TABLE customers (
-    customer_id TEXT PRIMARY KEY NOT NULL, standing BLOB, wake_at INTEGER
-) STRICT, WITHOUT ROWID;
-CREATE INDEX customers_by_wake ON customers (wake_at, customer_id) WHERE wake_at IS NOT NULL;
-CREATE TABLE checkpoints (
-    customer_id TEXT PRIMARY KEY NOT NULL, position INTEGER NOT NULL, memory BLOB NOT NULL
-) STRICT;
-
-CREATE TABLE links (
-    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, value TEXT NOT NULL, customer_id TEXT NOT NULL,
-    source TEXT NOT NULL, confidence REAL NOT NULL, at INTEGER NOT NULL
-) STRICT;
-CREATE INDEX links_by_identifier ON links (kind, value);
-CREATE INDEX links_by_customer ON links (customer_id);
-CREATE TABLE merges (
-    number INTEGER PRIMARY KEY, loser TEXT NOT NULL UNIQUE, survivor TEXT NOT NULL,
-    confidence REAL NOT NULL, evidence TEXT NOT NULL, at INTEGER NOT NULL
-) STRICT;
-CREATE INDEX merges_by_survivor ON merges (survivor);
-
-CREATE TABLE decisions (
-    number INTEGER PRIMARY KEY, decision_id TEXT NOT NULL UNIQUE, customer_id TEXT NOT NULL,
-    decided_at INTEGER NOT NULL, journey TEXT NOT NULL, body BLOB NOT NULL,
-    holds INTEGER NOT NULL DEFAULT 0, held_at INTEGER, held_until INTEGER
-) STRICT;
-CREATE INDEX decisions_by_customer ON decisions (customer_id);
-CREATE INDEX decisions_by_time ON decisions (decided_at);
-
-CREATE TABLE deliveries (
-    number INTEGER PRIMARY KEY, decision_id TEXT NOT NULL UNIQUE, customer_id TEXT NOT NULL, channel TEXT NOT NULL,
-    delivers INTEGER NOT NULL, purpose TEXT NOT NULL, lane TEXT NOT NULL, journey TEXT NOT NULL, content TEXT NOT NULL,
-    state TEXT NOT NULL, created_at INTEGER NOT NULL, due_at INTEGER NOT NULL, address TEXT NOT NULL,
-    attempts INTEGER NOT NULL, lease_until INTEGER, settled_at INTEGER, detail TEXT NOT NULL, provider_id TEXT NOT NULL,
-    attention_at INTEGER
-) STRICT;
-CREATE INDEX deliveries_by_state ON deliveries (state, attention_at);
-CREATE INDEX deliveries_by_customer ON deliveries (customer_id);
-CREATE INDEX deliveries_by_time ON deliveries (created_at);
-
-CREATE TABLE changes (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, decision_id TEXT NOT NULL, is_delivery INTEGER NOT NULL
-) STRICT;
-
-CREATE TABLE addresses (
-    channel TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (channel, key)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE products (sku TEXT PRIMARY KEY NOT NULL, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE topics (
-    topic TEXT NOT NULL, customer_id TEXT NOT NULL, PRIMARY KEY (topic, customer_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX topics_by_customer ON topics (customer_id);
-CREATE TABLE spends (budget TEXT PRIMARY KEY NOT NULL, taken INTEGER NOT NULL) STRICT;
-CREATE TABLE refused_entries (
-    customer_id TEXT NOT NULL, journey TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL,
-    at INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (customer_id, journey, key, reason)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE set_aside (
-    position INTEGER NOT NULL, customer_id TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL,
-    PRIMARY KEY (position, customer_id)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE notes (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) STRICT;
-"""
-_MIGRATIONS = (_SCHEMA_1,)  # only ever appended to
 
 _PUT_STANDING = """
 INSERT INTO customers VALUES (?, ?, ?)
@@ -116,9 +52,16 @@ _PUT_CHECKPOINT = """
 INSERT INTO checkpoints VALUES (?, ?, ?)
 ON CONFLICT (customer_id) DO UPDATE SET position = excluded.position, memory = excluded.memory"""
 _KNOW_CUSTOMER = "INSERT INTO customers VALUES (?, NULL, NULL) ON CONFLICT DO NOTHING"
-_PUT_LINK = "INSERT INTO links (kind, value, customer_id, source, confidence, at) VALUES (?, ?, ?, ?, ?, ?)"
+_PUT_LINK = """
+INSERT INTO links (kind, value, customer_id, source, confidence, at, evidence) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _PUT_MERGE = """
-INSERT INTO merges (loser, survivor, confidence, evidence, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (loser) DO NOTHING"""
+INSERT INTO merges (loser, survivor, confidence, evidence, at, who) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (loser) WHERE split IS NULL DO NOTHING"""
+_PUT_SPLIT = "INSERT INTO splits (loser, survivor, evidence, at, who) VALUES (?, ?, ?, ?, ?)"
+_END_MERGE = "UPDATE merges SET split = ? WHERE loser = ? AND split IS NULL"
+_PUT_REVIEW = """
+INSERT INTO reviews VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (review_id) DO UPDATE SET
+state = excluded.state, confidence = excluded.confidence, body = excluded.body"""
 _PUT_DECISION = """
 INSERT INTO decisions (decision_id, customer_id, decided_at, journey, body) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (decision_id) DO NOTHING"""
@@ -146,6 +89,7 @@ _PUT_BORN_DELIVERY = f"{_PUT_DELIVERY} WHERE deliveries.state = 'pending' AND de
 _FAMILY = """
 WITH RECURSIVE family (customer_id) AS (
     VALUES (?1) UNION SELECT merges.loser FROM merges JOIN family ON merges.survivor = family.customer_id
+    WHERE merges.split IS NULL
 ) """
 
 _encode = msgpack.Encoder().encode
@@ -154,6 +98,7 @@ _memory = msgpack.Decoder(Memory).decode
 _decision = msgpack.Decoder(Decision).decode
 _address = msgpack.Decoder(Address).decode
 _product = msgpack.Decoder(Product).decode
+_review = msgpack.Decoder(Review).decode
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -179,7 +124,7 @@ class SqliteState:
     """Where everybody stands, in one file."""
 
     def __init__(self, path: Path, *, is_durable: bool = True) -> None:
-        self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES, is_durable=is_durable)
+        self._file = Durable(path, STATE, page_bytes=_PAGE_BYTES, is_durable=is_durable)
 
     def commit(self, batch: Batch) -> None:
         self._file.write(lambda connection: _write_batch(connection, batch))
@@ -216,6 +161,16 @@ class SqliteState:
                     found[one] = root_of(customer_id, survivor_of)
         return found
 
+    def ties(self, identifiers: Sequence[Identifier]) -> dict[Identifier, Tie]:
+        found: dict[Identifier, Tie] = {}
+        sql = f"SELECT {_LINK_COLUMNS} FROM links WHERE kind = ? AND value = ? ORDER BY number DESC LIMIT 1"
+        with self._file.reading() as connection:
+            merge_of = _merges(connection)
+            for one in identifiers:
+                for row in all_rows(connection, sql, (one.kind, one.value)):
+                    found[one] = tie_of(_link(row), merge_of)
+        return found
+
     def links(self, customer_id: str) -> list[Link]:
         sql = f"{_FAMILY} SELECT {_LINK_COLUMNS} FROM links JOIN family USING (customer_id) ORDER BY number"
         with self._file.reading() as connection:
@@ -228,11 +183,33 @@ class SqliteState:
             return [_link(row) for row in all_rows(connection, sql, (identifier.kind, identifier.value))]
 
     def merges(self, customer_id: str | None = None) -> list[Merge]:
-        sql = f"""{_FAMILY} SELECT loser, survivor, confidence, evidence, at FROM merges
-            WHERE ?1 IS NULL OR loser IN (SELECT customer_id FROM family) ORDER BY number"""
+        sql = f"""{_FAMILY} SELECT {_MERGE_COLUMNS} FROM merges
+            WHERE split IS NULL AND (?1 IS NULL OR loser IN (SELECT customer_id FROM family)) ORDER BY number"""
         with self._file.reading() as connection:
             root = None if customer_id is None else root_of(customer_id, _survivors(connection))
-            return [Merge(a, b, c, d, _instant(at)) for a, b, c, d, at in all_rows(connection, sql, (root,))]
+            return [_merge(row) for row in all_rows(connection, sql, (root,))]
+
+    def merges_count(self, customer_id: str) -> int:
+        sql = f"{_FAMILY} SELECT count(*) - 1 FROM family"
+        with self._file.reading() as connection:
+            root = root_of(customer_id, _survivors(connection))
+            return cast(int, first_value(connection, sql, (root,)))
+
+    def splits(self, customer_id: str | None = None) -> list[Split]:
+        sql = """SELECT loser, survivor, evidence, at, who FROM splits
+            WHERE ?1 IS NULL OR ?1 IN (loser, survivor) ORDER BY number"""
+        return [Split(a, b, c, _instant(at), who) for a, b, c, at, who in self._rows(sql, (customer_id,))]
+
+    def reviews(self, states: Sequence[str] = (), customer_id: str | None = None) -> list[Review]:
+        asked = ", ".join("?" for _ in states)
+        sql = f"""SELECT body FROM reviews WHERE {f"state IN ({asked})" if asked else "true"}
+            {"" if customer_id is None else "AND (one = ? OR other = ?)"} ORDER BY confidence DESC, review_id"""
+        of = () if customer_id is None else (customer_id, customer_id)
+        return [_review(body) for (body,) in self._rows(sql, (*states, *of))]
+
+    def review(self, review_id: str) -> Review | None:
+        rows = self._rows("SELECT body FROM reviews WHERE review_id = ?", (review_id,))
+        return _review(rows[0][0]) if rows else None
 
     def survivor(self, customer_id: str) -> str:
         with self._file.reading() as connection:
@@ -241,7 +218,7 @@ class SqliteState:
     def customer_ids(self) -> Iterator[str]:
         sql = """
             SELECT customer_id FROM customers WHERE customer_id > ?
-            AND customer_id NOT IN (SELECT loser FROM merges) ORDER BY customer_id LIMIT ?"""
+            AND customer_id NOT IN (SELECT loser FROM merges WHERE split IS NULL) ORDER BY customer_id LIMIT ?"""
         last, rows = "", self._rows(sql, ("", _ROWS))
         while rows:
             for (last,) in rows:
@@ -356,26 +333,43 @@ class SqliteState:
             return all_rows(connection, sql, bindings)
 
 
-_LINK_COLUMNS = "kind, value, links.customer_id, source, confidence, at"
+_LINK_COLUMNS = "kind, value, links.customer_id, source, confidence, at, evidence"
+_MERGE_COLUMNS = "loser, survivor, confidence, evidence, at, who"
 _DECISION_COLUMNS = "body, holds, held_until"
 _COUNTED = (
-    "customers", "checkpoints", "links", "merges", "decisions", "deliveries", "addresses", "products", "topics",
-    "refused_entries", "set_aside",
+    "customers", "checkpoints", "links", "merges", "splits", "reviews", "decisions", "deliveries", "addresses",
+    "products", "topics", "refused_entries", "set_aside",
 )  # fmt: skip
 
 
 def _survivors(connection: apsw.Connection) -> Any:
     def survivor_of(customer_id: str) -> str | None:
         return cast(
-            "str | None", first_value(connection, "SELECT survivor FROM merges WHERE loser = ?", (customer_id,))
+            "str | None",
+            first_value(connection, "SELECT survivor FROM merges WHERE loser = ? AND split IS NULL", (customer_id,)),
         )
 
     return survivor_of
 
 
+def _merges(connection: apsw.Connection) -> Any:
+    sql = f"SELECT {_MERGE_COLUMNS} FROM merges WHERE loser = ? AND split IS NULL"
+
+    def merge_of(customer_id: str) -> Merge | None:
+        rows = all_rows(connection, sql, (customer_id,))
+        return _merge(rows[0]) if rows else None
+
+    return merge_of
+
+
+def _merge(row: tuple[Any, ...]) -> Merge:
+    loser, survivor, confidence, evidence, at, who = row
+    return Merge(loser, survivor, confidence, evidence, _instant(at), who)
+
+
 def _link(row: tuple[Any, ...]) -> Link:
-    kind, value, customer_id, source, confidence, at = row
-    return Link(Identifier(kind, value), customer_id, source, confidence, _instant(at))
+    kind, value, customer_id, source, confidence, at, evidence = row
+    return Link(Identifier(kind, value), customer_id, source, confidence, _instant(at), evidence)
 
 
 def _decided(row: tuple[Any, ...]) -> Decision:
@@ -448,7 +442,9 @@ def _write_batch(connection: apsw.Connection, batch: Batch) -> None:
         connection.execute("UPDATE progress SET position = ?", (batch.position,))
     _write_customers(connection, batch)
     _write_world(connection, batch)
+    _end_merges(connection, batch.splits)
     _write_links(connection, batch.links, batch.merges)
+    _write_reviews(connection, batch.reviews)
     _write_decisions(connection, batch.decisions, batch.holds)
     _write_deliveries(connection, batch.deliveries)
 
@@ -468,19 +464,44 @@ def _write_links(connection: apsw.Connection, links: Sequence[Link], merges: Seq
     connection.executemany(
         _PUT_LINK,
         [
-            (one.identifier.kind, one.identifier.value, one.customer_id, one.source, one.confidence, _micros(one.at))
+            (
+                one.identifier.kind,
+                one.identifier.value,
+                one.customer_id,
+                one.source,
+                one.confidence,
+                _micros(one.at),
+                one.evidence,
+            )
             for one in links
         ],
     )
     connection.executemany(_KNOW_CUSTOMER, [(one.customer_id,) for one in links])
     check_merges(merges, _survivors(connection))
     connection.executemany(
-        _PUT_MERGE, [(one.loser, one.survivor, one.confidence, one.evidence, _micros(one.at)) for one in merges]
+        _PUT_MERGE,
+        [(one.loser, one.survivor, one.confidence, one.evidence, _micros(one.at), one.by) for one in merges],
     )
     # Whoever was merged away wants nothing any more: the survivor wakes and waits for both.
     losers = [(one.loser,) for one in merges]
     connection.executemany("UPDATE customers SET wake_at = NULL WHERE customer_id = ?", losers)
     connection.executemany("DELETE FROM topics WHERE customer_id = ?", losers)
+
+
+def _end_merges(connection: apsw.Connection, splits: Sequence[Split]) -> None:
+    check_splits(splits, _survivors(connection))
+    for one in splits:
+        connection.execute(_PUT_SPLIT, (one.loser, one.survivor, one.evidence, _micros(one.at), one.by))
+        connection.execute(_END_MERGE, (connection.last_insert_rowid(), one.loser))
+
+
+def _write_reviews(connection: apsw.Connection, reviews: Sequence[Review]) -> None:
+    for one in reviews:
+        stored = first_value(connection, "SELECT body FROM reviews WHERE review_id = ?", (one.review_id,))
+        kept = asked_once(None if stored is None else _review(stored), one)
+        if kept is not None:
+            row = (kept.review_id, kept.one, kept.other, kept.state, kept.confidence, _encode(kept))
+            connection.execute(_PUT_REVIEW, row)
 
 
 def _write_decisions(connection: apsw.Connection, decisions: Sequence[Decision], holds: Sequence[Hold]) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from wayline.domain import Event, Identifier
 from wayline.errors import Broken
+from wayline.observation.directory import Directory
 from wayline.observation.events import UNVERIFIED, Parsed, parse, parse_batch
 from wayline.observation.identity import (
     CONFIDENCE,
-    Directory,
     Limits,
     Resolution,
     customer_id_of,

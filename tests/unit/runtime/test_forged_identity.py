@@ -53,7 +53,8 @@ def test_a_public_key_moves_nobody_s_address() -> None:
     web.sends({"type": "identify", **forged}, trusted=False)
     ann = web.customer("user_id", "ann-1")
     assert web.handle("anonymous_id", "attackers-browser") in ann.memory.identifiers, "behaviour may be added"
-    assert {one.kind for one in ann.memory.identifiers} == {"user_id", "email", "anonymous_id"}
+    kinds = {one.kind for one in ann.memory.identifiers}
+    assert kinds == {"user_id", "email", "anonymous_id", "claimed_email", "claimed_phone"}, "claims are kept as claims"
     assert web.personal(ann)["email"] == "ann@example.com"
     assert web.personal(ann)["first_name"] == "Ann"
     assert "phone" not in web.personal(ann)
@@ -87,12 +88,14 @@ def test_a_public_key_does_not_speak_for_the_shop() -> None:
     assert web.shop.decisions() == []
 
 
-def test_a_new_person_may_sign_up_in_the_browser() -> None:
+def test_who_signs_up_in_the_browser_is_written_to_once_the_address_is_confirmed() -> None:
     web = Web()
     bob = {"email": "bob@example.com", "firstName": "Bob"}
     web.sends({"type": "identify", "userId": "bob-1", "anonymousId": "bobs-browser", "traits": bob}, trusted=False)
     personal = web.personal(web.customer("user_id", "bob-1"))
-    assert personal["email"] == "bob@example.com" and personal["first_name"] == "Bob"
+    assert "email" not in personal and personal["first_name"] == "Bob"
+    web.sends({"type": "identify", "userId": "bob-1", "traits": {"email": "Bob@example.com"}})
+    assert web.personal(web.customer("user_id", "bob-1"))["email"].lower() == "bob@example.com"
 
 
 def test_a_family_tablet_tells_nobody_the_others_names() -> None:

@@ -1,0 +1,91 @@
+"""Addresses that a browser has typed: claims, which lead to nobody until something proves them.
+
+Whoever holds a public write key, and that is everybody who looks at a shop's pages, can type any address. So an address
+by a public key is kept as a *claim* of the customer of that browser, under a kind of its own (`claimed_email`), and
+neither joins nor moves anybody. It becomes an address once it is confirmed: by the shop's own system telling an order
+with that address and a cart, checkout or order the browser had named before; by a click out of a message sent there;
+or by a double opt-in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Final
+
+from wayline.domain import Event, Identifier
+
+__all__ = [
+    "CARTS", "CLAIMED", "CLAIMED_IN", "CLAIMS", "CLICK_TOKEN", "RESERVED_KINDS", "SHARED", "UNVERIFIED",
+    "as_claims", "is_double_opt_in", "named_in", "vouchers",
+]  # fmt: skip
+
+UNVERIFIED: Final = "unverified"
+"""The note on an event that came by a public key without a signed identity token."""
+
+CLAIMED: Final[Mapping[str, str]] = MappingProxyType({"email": "claimed_email", "phone": "claimed_phone"})
+"""Address to what it is called while only a browser has said it."""
+
+CLAIMS: Final[Mapping[str, str]] = MappingProxyType({claim: kind for kind, claim in CLAIMED.items()})
+"""The same the other way round."""
+
+SHARED: Final[Mapping[str, str]] = MappingProxyType({"email": "shared_email", "phone": "shared_phone"})
+"""Address to what it is called at a second known person: theirs too, while it leads to the first."""
+
+CLAIMED_IN: Final = "claimed_in"
+"""Kind of the handle that says: this address was claimed in this cart. It is evidence, and nobody's identifier."""
+
+CLICK_TOKEN: Final = "click_token"  # noqa: S105 - a kind of identifier, not a secret
+"""Kind of the handle that a link out of a message of ours carries: its value is the recipient's customer id."""
+
+RESERVED_KINDS: Final = frozenset({"customer_id", CLAIMED_IN, CLICK_TOKEN, *CLAIMED.values(), *SHARED.values()})
+"""Kinds of identifiers that only we may give; a sender's own of such a name is called `external_` and the name."""
+
+CARTS: Final[Mapping[str, str]] = MappingProxyType(
+    {"cart_id": "claim in its cart", "checkout_id": "claim in its cart", "order_id": "claim in its order"}
+)
+"""Property that names what an address was claimed in, to the evidence it makes. Order numbers can be guessed."""
+
+_TAKES_BACK: Final = frozenset({"Consent Withdrawn", "Unsubscribed"})
+
+
+def as_claims(found: tuple[Identifier, ...], name: str, notes: list[str]) -> tuple[Identifier, ...]:
+    """The identifiers of an event of that name: an unverified one's addresses as claims, after all else; noted.
+
+    Taking a consent back needs no proof: it counts for the address itself, and ties no browser to it.
+    """
+    addresses = [each for each in found if each.kind in CLAIMED] if UNVERIFIED in notes else []
+    if not addresses:
+        return found
+    if name in _TAKES_BACK and found[0].kind != "user_id":
+        return tuple(addresses)
+    notes.append("claim: an address that a public key told")
+    others = [each for each in found if each.kind not in CLAIMED]
+    return (*others, *(Identifier(CLAIMED[each.kind], each.value) for each in addresses))
+
+
+def named_in(event: Event, addresses: Iterable[Identifier]) -> dict[Identifier, str]:
+    """Each of these addresses (or claims) in each cart, checkout or order the event names, with its evidence."""
+    found: dict[Identifier, str] = {}
+    for name, evidence in CARTS.items():
+        told = event.properties.get(name)
+        if not isinstance(told, str):
+            continue
+        for each in addresses:
+            said = "\0".join((CLAIMS.get(each.kind, each.kind), each.value, name, told))
+            found[Identifier(CLAIMED_IN, blake2b(said.encode(), digest_size=16).hexdigest())] = evidence
+    return found
+
+
+def vouchers(event: Event) -> dict[Identifier, str]:
+    """What a browser would have claimed of the addresses the shop's own system tells here, if it was this order's."""
+    if UNVERIFIED in event.notes or CARTS.keys().isdisjoint(event.properties):
+        return {}
+    return named_in(event, [each for each in event.identifiers if each.kind in CLAIMED])
+
+
+def is_double_opt_in(event: Event) -> bool:
+    """Whether the owner of the mailbox has answered a mail that asked for it."""
+    is_told = event.name == "Consent Granted" and event.properties.get("double_opt_in") is True
+    return is_told and UNVERIFIED not in event.notes

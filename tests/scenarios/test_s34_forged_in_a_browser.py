@@ -1,0 +1,253 @@
+"""S34: what anybody can say through a shop's public key moves no address, grants nothing and ties nobody.
+
+The address typed in a browser is a claim of that browser. Each way to confirm it is tried, and so are ways to abuse it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from tests.shop import MARKETING, Shop, written
+from tests.unit.runtime.test_forged_identity import Web
+
+from wayline.domain import Customer, Event, Identifier, Playbook
+from wayline.observation import identity
+from wayline.observation.claims import CLICK_TOKEN
+from wayline.runtime.collecting import Collector
+from wayline.runtime.refolding import refold
+
+JACKET = {"sku": "jacket", "category": "winter-jackets", "price": 169, "quantity": 1}
+OWN_CART = """\
+stage: purchase
+purpose: service
+owner: {business: b, technical: t, qa: q}
+goal: Order Completed
+reentry: after 1 day
+control: {none: a test}
+enters_on: Checkout Exited
+steps:
+  remind:
+    propose: [{action: kept, channel: email, content: kept, claims: CLAIMS}]
+    patience: 1 day
+    then: end
+    otherwise: end
+"""
+
+
+class Browsers(Web):
+    """A shop on the web that keeps a guest's cart for them; `claims` is what its message says must be true."""
+
+    def __init__(self, claims: str = "[cart_open]", playbook: Playbook | None = None) -> None:
+        self.shop = Shop(playbook or written({"kept": OWN_CART.replace("CLAIMS", claims)}, kept="email"))
+        self.collector = Collector(self.shop.store.log, self.shop.store.vault)
+
+    def types(self, address: str, browser: str = "sofa", **properties: Any) -> Customer:
+        """Somebody types an address into a checkout, and leaves."""
+        self.sends(
+            {"event": "Product Added", "anonymousId": browser, "properties": {**JACKET, **properties}},
+            {"type": "identify", "anonymousId": browser, "traits": {"email": address}},
+            {"event": "Checkout Step Viewed", "anonymousId": browser, "properties": {"step": 2, **properties}},
+            {"event": "Checkout Exited", "anonymousId": browser, "properties": {"step": 2, **properties}},
+            trusted=False,
+        )
+        return self.customer("anonymous_id", browser)
+
+    def clicks(self, recipient: str, browser: str, **more: Any) -> None:
+        """Somebody follows a link out of a message: the collector has verified its token."""
+        handle = self.handle("anonymous_id", browser)
+        event = Event(
+            event_id=f"click-{browser}-{self.shop.now.isoformat()}", source="web", name="Page Viewed", kind="page",
+            occurred_at=self.shop.now, received_at=self.shop.now,
+            identifiers=(handle, Identifier(CLICK_TOKEN, recipient)), **more,
+        )  # fmt: skip
+        self.shop.tell(event)
+        self.shop.now += timedelta(seconds=1)
+
+
+def held_by(web: Web) -> set[str]:
+    return set(web.shop.store.state.customer_ids())
+
+
+def ordered(web: Web, address: str, **properties: Any) -> None:
+    """The shop's own system tells an order."""
+    order = {"order_id": "o-1", "total": 169, "products": [JACKET], **properties}
+    web.sends(
+        {"event": "Order Completed", "traits": {}, "context": {"traits": {"email": address}}, "properties": order}
+    )
+
+
+# ------------------------------------------------------------------ a claim leads to nobody
+
+
+def test_s34_a_typed_address_neither_merges_nor_moves_nor_takes_over() -> None:
+    web = Browsers()
+    web.sends({"type": "identify", "userId": "ann", "traits": {"email": "ann@example.com"}})
+    ann = web.customer("user_id", "ann")
+    attacker = web.types("ann@example.com", "attacker")
+    assert identity.is_anonymous(attacker.customer_id) and attacker.customer_id != ann.customer_id
+    assert web.customer("email", "ann@example.com") == ann == web.customer("user_id", "ann")
+    assert web.shop.store.state.counts()["merges"] == 0
+    again = web.types("ann@example.com", "another")
+    assert again.customer_id != attacker.customer_id, "nor are two browsers one that claim the same address"
+    assert {one.kind for one in attacker.memory.identifiers} == {"anonymous_id", "claimed_email"}
+    web.shop.restart()
+    assert web.customer("anonymous_id", "attacker").memory == attacker.memory
+
+
+def test_s34_a_browser_may_not_say_the_kinds_that_are_ours() -> None:
+    web = Browsers()
+    ours = ("click_token", "customer_id", "claimed_email", "claimed_in", "shared_email")
+    for kind in ours:
+        forged = {"anonymousId": "b", "context": {"externalIds": [{"type": kind, "id": "k-1"}]}}
+        web.sends({"type": "page", **forged}, trusted=False)
+    kinds = {one.kind for event in web.shop.store.log.read(0, 100) for one in event.identifiers}
+    assert kinds == {"anonymous_id", *(f"external_{kind}" for kind in ours)}
+
+
+def test_s34_a_claim_serves_that_browser_s_own_cart_and_nothing_else() -> None:
+    web = Browsers()
+    web.types("guest@example.com")
+    assert web.shop.sent() == [("email", "kept")]
+    other = Browsers(claims="[]")
+    other.types("guest@example.com")
+    assert other.shop.sent() == []
+    assert [gate for gate, _ in other.shop.refusals("kept")] == ["claimed_address"]
+    (held,) = other.shop.decisions("kept")
+    refusal = held.considered[0].refusal
+    assert refusal is not None and "browser's own cart only" in refusal.reason and "has confirmed it" in refusal.fact
+
+
+def test_s34_a_claim_is_no_consent() -> None:
+    marketing = MARKETING.replace("goal", "enters_on: Checkout Exited\ngoal") + OWN_CART[OWN_CART.index("steps:") :]
+    web = Browsers(playbook=written({"kept": marketing.replace("CLAIMS", "[cart_open]")}, kept="email"))
+    grant = {"channel": "email", "purpose": "marketing", "double_opt_in": True}
+    web.sends({"event": "Consent Granted", "anonymousId": "sofa", "properties": grant}, trusted=False)
+    web.types("guest@example.com")
+    assert web.shop.sent() == [] and web.shop.refusals("kept")[0][0] == "consent"
+
+
+def test_s34_somebody_known_is_not_written_to_on_a_claim() -> None:
+    web = Browsers()
+    forged = {"userId": "ann", "anonymousId": "attacker", "traits": {"email": "attacker@example.net"}}
+    web.sends({"type": "identify", **forged}, trusted=False)
+    web.types("attacker@example.net", "attacker")
+    assert web.shop.sent() == []
+    (held,) = web.shop.decisions("kept")
+    refusal = held.considered[0].refusal
+    assert refusal is not None and refusal.reason == "no confirmed address for email" and "claimed" in refusal.fact
+
+
+def test_s34_taking_a_consent_back_needs_no_proof_and_ties_no_browser() -> None:
+    web = Browsers()
+    web.sends({"type": "identify", "userId": "ann", "traits": {"email": "ann@example.com"}})
+    grant = {"channel": "email", "purpose": "marketing"}
+    web.sends({"event": "Consent Granted", "userId": "ann", "properties": grant})
+    said = {"anonymousId": "stranger", "context": {"traits": {"email": "ann@example.com"}}, "properties": grant}
+    web.sends({"event": "Consent Withdrawn", **said}, trusted=False)
+    assert not web.customer("user_id", "ann").memory.consents["email:marketing"].is_granted
+    assert web.shop.store.state.resolve([web.handle("anonymous_id", "stranger")]) == {}
+
+
+# ------------------------------------------------------------------ and what confirms it
+
+
+@pytest.mark.parametrize(("name", "sure"), [("cart_id", 0.8), ("checkout_id", 0.8), ("order_id", 0.7)])
+def test_s34_an_order_of_the_same_cart_confirms_the_address(name: str, sure: float) -> None:
+    web = Browsers()
+    guest = web.types("guest@example.com", **{name: "c-77"})
+    ordered(web, "guest@example.com", **{name: "c-77"})
+    owner = web.customer("email", "guest@example.com")
+    assert web.customer("anonymous_id", "sofa") == owner and owner.customer_id.startswith("e-")
+    (merge,) = web.shop.store.state.merges(owner.customer_id)
+    assert (merge.loser, merge.confidence) == (guest.customer_id, sure)
+    assert web.personal(owner)["email"] == "guest@example.com"
+
+
+def test_s34_the_claim_may_come_before_the_cart_is_named() -> None:
+    web = Browsers()
+    web.sends({"type": "identify", "anonymousId": "sofa", "traits": {"email": "guest@example.com"}}, trusted=False)
+    step = {"event": "Checkout Step Viewed", "anonymousId": "sofa", "properties": {"step": 1, "checkout_id": "c-1"}}
+    web.sends(step, trusted=False)
+    web.shop.restart()
+    ordered(web, "guest@example.com", checkout_id="c-1")
+    assert web.customer("anonymous_id", "sofa") == web.customer("email", "guest@example.com")
+
+
+def test_s34_another_address_or_another_cart_confirms_nothing() -> None:
+    web = Browsers()
+    guest = web.types("guest@example.com", cart_id="c-77")
+    ordered(web, "else@example.com", cart_id="c-77")
+    ordered(web, "guest@example.com", cart_id="c-78", order_id="o-2")
+    assert web.customer("anonymous_id", "sofa").customer_id == guest.customer_id
+
+
+def test_s34_a_cart_that_two_browsers_claim_confirms_neither() -> None:
+    web = Browsers()
+    two = {web.types("ann@example.com", browser, cart_id="c-77").customer_id for browser in ("ann", "attacker")}
+    ordered(web, "ann@example.com", cart_id="c-77")
+    assert two < held_by(web)
+
+
+def test_s34_a_browser_cannot_confirm_itself_by_a_public_key() -> None:
+    web = Browsers()
+    ordered(web, "ann@example.com", cart_id="c-77")
+    ann = web.customer("email", "ann@example.com")
+    attacker = web.types("ann@example.com", "attacker", cart_id="c-77", order_id="o-1")
+    said = {"anonymousId": "attacker", "context": {"traits": {"email": "ann@example.com"}}}
+    web.sends({"event": "Order Completed", **said, "properties": {"order_id": "o-1", "cart_id": "c-77"}}, trusted=False)
+    assert web.customer("anonymous_id", "attacker").customer_id == attacker.customer_id != ann.customer_id
+
+
+def test_s34_a_double_opt_in_confirms_the_one_browser_that_asked() -> None:
+    web = Browsers()
+    web.types("guest@example.com")
+    grant = {"channel": "email", "purpose": "marketing", "double_opt_in": True}
+    web.sends({"event": "Consent Granted", "context": {"traits": {"email": "guest@example.com"}}, "properties": grant})
+    guest = web.customer("anonymous_id", "sofa")
+    assert guest == web.customer("email", "guest@example.com")
+    assert guest.memory.consents["email:marketing"].is_granted
+    plain = Browsers()
+    two = {plain.types("guest@example.com", each).customer_id for each in ("one", "two")}
+    plain.sends(
+        {"event": "Consent Granted", "context": {"traits": {"email": "guest@example.com"}}, "properties": grant}
+    )
+    assert two < held_by(plain), "nobody knows which of two browsers asked"
+
+
+def test_s34_a_click_in_a_mail_to_the_claimed_address_confirms_it() -> None:
+    web = Browsers()
+    guest = web.types("guest@example.com")
+    web.clicks(guest.customer_id, "sofa")
+    owner = web.customer("anonymous_id", "sofa")
+    assert owner == web.customer("email", "guest@example.com") and owner.customer_id.startswith("e-")
+    assert web.shop.store.state.merges(owner.customer_id)[0].confidence == 0.7
+    assert web.handle("email", "guest@example.com") in owner.memory.identifiers
+    before = owner.memory
+    web.shop.restart()
+    assert web.customer("anonymous_id", "sofa").memory == before
+    refold(web.shop.store.log, web.shop.store.state, web.shop.playbook, customers_max=1000)
+    web.shop.restart()
+    assert replace(web.customer("anonymous_id", "sofa").memory, position=0) == replace(before, position=0)
+
+
+def test_s34_a_click_does_not_confirm_an_address_typed_later() -> None:
+    """The attack: type an address of one's own, get a mail there, type the victim's, and click the first mail."""
+    web = Browsers()
+    web.sends({"type": "identify", "userId": "ann", "traits": {"email": "ann@example.com"}})
+    attacker = web.types("attacker@example.net", "attacker")
+    web.types("ann@example.com", "attacker")
+    web.clicks(attacker.customer_id, "attacker")
+    assert web.customer("user_id", "ann").customer_id != web.customer("anonymous_id", "attacker").customer_id
+
+
+def test_s34_claims_are_bounded() -> None:
+    web = Browsers()
+    for number in range(12):
+        web.types(f"a{number}@example.com", "sofa", cart_id=f"c-{number}")
+    links = web.shop.store.state.links(web.customer("anonymous_id", "sofa").customer_id)
+    kinds = [link.identifier.kind for link in links]
+    assert kinds.count("claimed_email") == identity.Limits().others_max
+    assert kinds.count("claimed_in") == identity.Limits().carts_max
