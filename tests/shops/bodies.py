@@ -192,3 +192,103 @@ def checkout(token: str = "checkout-5001", minutes: float = 2, **more: Any) -> d
         "line_items": [line()],
         **more,
     }
+
+
+# ------------------------------------------------------------------ WooCommerce
+
+
+def gmt(minutes: float = 0) -> str:
+    """An instant as WooCommerce writes it: in UTC and without saying so."""
+    return (DAY + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def woo_order(order_id: int = 727, status: str = "processing", minutes: float = 0, **more: Any) -> dict[str, Any]:
+    """An order of two mugs at 11.90 with 19 % tax inside, 4.90 shipping."""
+    return {
+        "id": order_id,
+        "number": str(order_id),
+        "status": status,
+        "currency": "EUR",
+        "created_via": "checkout",
+        "date_created_gmt": gmt(),
+        "date_modified_gmt": gmt(minutes),
+        "date_paid_gmt": gmt() if status in ("processing", "completed", "refunded") else None,
+        "date_completed_gmt": gmt(minutes) if status == "completed" else None,
+        "discount_total": "0.00",
+        "shipping_total": "4.12",
+        "shipping_tax": "0.78",
+        "total": "28.70",
+        "total_tax": "4.58",
+        "prices_include_tax": True,
+        "customer_id": 26,
+        "payment_method": "bacs",
+        "customer_note": "Ring at Berg",
+        "billing": {
+            "first_name": "Anna",
+            "last_name": "Berg",
+            "email": "anna.berg@example.com",
+            "phone": "+4915112345678",
+            "city": "Kiel",
+            "state": "DE-SH",
+            "country": "DE",
+        },
+        "shipping": {"first_name": "Anna", "last_name": "Berg"},
+        "line_items": [
+            {
+                "product_id": 93,
+                "variation_id": 0,
+                "sku": "MUG",
+                "name": "Mug",
+                "quantity": 2,
+                "subtotal": "20.00",
+                "subtotal_tax": "3.80",
+                "total": "20.00",
+                "total_tax": "3.80",
+            }
+        ],
+        "shipping_lines": [{"method_title": "DHL"}],
+        "coupon_lines": [{"code": "autumn"}],
+        "refunds": [],
+        **more,
+    }
+
+
+def woo_product(product_id: int = 93, minutes: float = 0, **more: Any) -> dict[str, Any]:
+    return {
+        "id": product_id,
+        "parent_id": 0,
+        "name": "Mug",
+        "permalink": "https://mugs.example/product/mug/",
+        "type": "simple",
+        "status": "publish",
+        "sku": "MUG",
+        "price": "11.90",
+        "regular_price": "14.90",
+        "on_sale": True,
+        "manage_stock": True,
+        "stock_quantity": 4,
+        "stock_status": "instock",
+        "backorders": "no",
+        "date_created_gmt": gmt(-5000),
+        "date_modified_gmt": gmt(minutes),
+        "categories": [{"id": 9, "name": "Kitchen"}],
+        "tags": [{"name": "gift"}],
+        "images": [{"src": "https://mugs.example/mug.jpg"}],
+        "attributes": [],
+        **more,
+    }
+
+
+def woo_customer(customer_id: int = 26, minutes: float = 0, **more: Any) -> dict[str, Any]:
+    return {
+        "id": customer_id,
+        "email": "anna.berg@example.com",
+        "first_name": "Anna",
+        "last_name": "Berg",
+        "role": "customer",
+        "username": "anna.berg",
+        "date_created_gmt": gmt(-1000),
+        "date_modified_gmt": gmt(minutes),
+        "billing": {"phone": "+4915112345678", "city": "Kiel", "country": "DE"},
+        **more,
+    }

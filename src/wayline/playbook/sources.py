@@ -119,6 +119,18 @@ SOURCE: Final = Kinds(
             },
             "a Shopify source",
         ),
+        "woocommerce": Record(
+            {
+                "kind": _kind("woocommerce", "A shop on WooCommerce: docs/how-to/woocommerce.md."),
+                "secret_env": Field(
+                    ENVIRONMENT,
+                    "Where the webhooks' secret is; two of them apart by a space while it is being replaced.",
+                    required=True,
+                ),
+                "user_id_from": _USER_ID_FROM,
+            },
+            "a WooCommerce source",
+        ),
     },
     "tracking",
     "a source",

@@ -9,7 +9,9 @@
 | `messages` | rows to messages: what is skipped, grouped, refused, and why |
 | `opening` | the receivers of signed calls, made from what wayline.toml says of each source |
 | `facts` | what a shop's resource says, as messages with ids by the body alone |
-| `shopify` | Shopify: which topic says what, read by `shopify_orders`, `shopify_people`, `shopify_shelf` |
+| `topics` | which topic of a shop says what, and that no header is believed about it |
+| `shopify` | Shopify's topics, read by `shopify_orders`, `shopify_people`, `shopify_shelf` |
+| `woocommerce` | WooCommerce's topics, read by `woocommerce_orders`, `woocommerce_shelf` |
 | `signed` | signatures of calls, checked over the raw bytes in constant time; the generic webhook |
 
 Nothing here writes anything; `runtime.importing` and `serving.webhooks` bring the messages into the log.

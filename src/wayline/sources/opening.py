@@ -13,6 +13,7 @@ from wayline.sources import Receiver
 from wayline.sources.facts import Rules
 from wayline.sources.shopify import Shopify
 from wayline.sources.signed import GenericWebhook
+from wayline.sources.woocommerce import WooCommerce
 
 __all__ = ["Shop", "open_receivers", "rules_of", "secrets_of"]
 
@@ -66,4 +67,8 @@ def _shopify(source: str, said: Mapping[str, Any], environment: Mapping[str, str
     return Shopify(secrets_of(source, said, environment), rules_of(said, shop), shop.recall)
 
 
-_KINDS: Final[Mapping[str, _Open]] = {"webhook": _generic, "shopify": _shopify}
+def _woocommerce(source: str, said: Mapping[str, Any], environment: Mapping[str, str], shop: Shop) -> Receiver:
+    return WooCommerce(secrets_of(source, said, environment), rules_of(said, shop), shop.recall)
+
+
+_KINDS: Final[Mapping[str, _Open]] = {"webhook": _generic, "shopify": _shopify, "woocommerce": _woocommerce}

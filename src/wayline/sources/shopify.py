@@ -1,48 +1,24 @@
 """Shopify: its signed calls, and which of its topics say what.
 
-The signature covers the body alone, so the body alone decides what happened. The topic, a header anybody could change,
-only says which kind of thing came; a body that is not of that kind is kept as a reject. Signed with the app's client
-secret: base64 of HMAC-SHA256 over the raw bytes; after a rotation the old secret may sign for an hour.
+Signed with the app's client secret: base64 of HMAC-SHA256 over the raw bytes. After a rotation the old secret may sign
+for an hour more, so there may be two.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
-
-from msgspec import Struct
+from typing import Any, Final
 
 from wayline.domain import Event
-from wayline.errors import Rejected, did_you_mean
 from wayline.sources import Call, Unsigned
 from wayline.sources import shopify_orders as orders
 from wayline.sources import shopify_people as people
 from wayline.sources import shopify_shelf as shelf
 from wayline.sources.facts import Rules
-from wayline.sources.shopify_shelf import Items
-from wayline.sources.signed import is_one_of, json_of
+from wayline.sources.signed import json_of, signed_by
+from wayline.sources.topics import Items, Topic, read_topic
 
-__all__ = ["IGNORED", "TOPICS", "Shopify", "Topic"]
-
-_Messages: TypeAlias = list[dict[str, Any]]
-
-
-class Topic(Struct, frozen=True):
-    """What a topic's body is, and what is made of it."""
-
-    read: Callable[..., _Messages]
-    marks: tuple[str, ...]
-    """Members that every such body has: what tells it from a body of another kind under a forged topic."""
-    tells: str
-    """The events it becomes, for the documents."""
-    lacks: tuple[str, ...] = ()
-    """Members that no such body has, where the marks alone would let another kind through."""
-    with_items: bool = False
-    """Whether reading it needs to know which inventory item is which sku."""
-
+__all__ = ["IGNORED", "TOPICS", "Shopify"]
 
 _ORDER: Final = Topic(
     orders.orders,
@@ -54,16 +30,14 @@ _CHECKOUT: Final = Topic(
     orders.checkouts, ("token", "line_items"), "Checkout Started, Checkout Step Viewed", ("financial_status",)
 )
 _CART: Final = Topic(orders.carts, ("token", "line_items"), "Cart Viewed, Cart Emptied", ("total_price", "order_id"))
-_PRODUCT: Final = Topic(shelf.products, ("variants",), "Product Changed", with_items=True)
+_PRODUCT: Final = Topic(shelf.products, ("variants",), "Product Changed")
 _FULFILLMENT: Final = Topic(orders.fulfillments, ("order_id", "line_items"), "Order Shipped, Order Delivered")
 _PARCEL_EVENT: Final = Topic(
     orders.fulfillment_events,
     ("fulfillment_id", "status"),
     "Order Shipped, Order Delayed, Order Delivered, Pickup Ready",
 )
-_ITEM: Final = Topic(
-    shelf.inventory_items, ("sku", "tracked"), "nothing by itself: which inventory item is which sku", with_items=True
-)
+_ITEM: Final = Topic(shelf.inventory_items, ("sku", "tracked"), "nothing by itself: which inventory item is which sku")
 _CONSENT: Final = Topic(people.consents, ("customer_id",), "Consent Granted, Consent Withdrawn")
 _PRIVACY: Final = Topic(people.privacy_request, ("shop_domain",), "Privacy Requested")
 
@@ -82,11 +56,11 @@ TOPICS: Final[Mapping[str, Topic]] = {
     **dict.fromkeys(("products/create", "products/update"), _PRODUCT),
     "products/delete": Topic(
         # A change replayed as a deletion would sell nothing any more: a real one has the id alone.
-        shelf.deleted_products, ("id",), "Inventory Changed to 0", ("title", "updated_at"), with_items=True
+        shelf.deleted_products, ("id",), "Inventory Changed to 0", ("title", "updated_at")
     ),
     **dict.fromkeys(
         ("inventory_levels/update", "inventory_levels/connect"),
-        Topic(shelf.inventory_levels, ("inventory_item_id", "location_id"), "Inventory Changed", with_items=True),
+        Topic(shelf.inventory_levels, ("inventory_item_id", "location_id"), "Inventory Changed"),
     ),
     **dict.fromkeys(("inventory_items/create", "inventory_items/update"), _ITEM),
     **dict.fromkeys(("fulfillments/create", "fulfillments/update"), _FULFILLMENT),
@@ -127,25 +101,13 @@ class Shopify:
 
     def check(self, call: Call) -> None:
         given = call.headers.get("x-shopify-hmac-sha256") or call.headers.get("shopify-hmac-sha256") or ""
-        digests = (hmac.new(key, call.body, hashlib.sha256).digest() for key in self._keys)
-        if not is_one_of(given.strip(), [base64.b64encode(digest) for digest in digests]):
+        if not signed_by(self._keys, given, call.body):
             raise Unsigned("X-Shopify-Hmac-Sha256 is not one by this app's client secret over the body")
 
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
         topic = call.headers.get("x-shopify-topic") or call.headers.get("shopify-topic") or ""
         return [] if topic in IGNORED else self.read(topic, json_of(call.body))
 
-    def read(self, topic: str, body: Any) -> _Messages:
+    def read(self, topic: str, body: Any) -> list[dict[str, Any]]:
         """What a body of this topic says; the catch-up poll asks here too. Raises Rejected where it is none."""
-        known = TOPICS.get(topic)
-        if known is None:
-            raise Rejected(
-                "unknown_topic", "X-Shopify-Topic", f"nothing reads {topic!r:.60}. {did_you_mean(topic, TOPICS)}"
-            )
-        if not isinstance(body, dict):
-            raise Rejected("wrong_type", "", f"expected an object, got {type(body).__name__}")
-        for mark in (*known.marks, *known.lacks):
-            if (mark in body) is not (mark in known.marks):
-                reason = f"expected {mark!r} only in bodies of another topic" if mark in body else f"expected {mark!r}"
-                raise Rejected("wrong_topic", mark, f"{reason}; this is no body of {topic}")
-        return known.read(body, self._rules, self._items) if known.with_items else known.read(body, self._rules)
+        return read_topic(topic, body, TOPICS, self._rules, self._items)

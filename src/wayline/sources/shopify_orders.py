@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from wayline.errors import Rejected
 from wayline.sources.facts import Amount, Id, Rules, Who, amount, digest, fact, instant, shaped, stated, texts, version
+from wayline.sources.topics import Items
 
 __all__ = ["carts", "checkouts", "fulfillment_events", "fulfillments", "orders", "refunds", "returns"]
 
@@ -150,7 +151,7 @@ class _Order(Struct):
     refunds: list[_Refund] | None = None
 
 
-def orders(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def orders(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """An order as it is now: that it was placed, how it stands, and whatever was sent or given back."""
     order = shaped(raw, _Order, "order")
     placed_at = instant(order.processed_at or order.created_at, "order.created_at")
@@ -282,7 +283,7 @@ def _variant_sku(variant_id: Id) -> str:
 # ------------------------------------------------------------------ parcels
 
 
-def fulfillments(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def fulfillments(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """A parcel by itself."""
     parcel = shaped(raw, _Fulfillment, "fulfillment")
     if parcel.order_id is None:
@@ -347,7 +348,7 @@ _PARCEL_EVENTS: Final = {
 """What a carrier says to what it means; labels that were bought or printed mean nothing to the customer yet."""
 
 
-def fulfillment_events(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def fulfillment_events(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """What a carrier says of a parcel on its way."""
     event = shaped(raw, _FulfillmentEvent, "fulfillment_event")
     name = _PARCEL_EVENTS.get(event.status or "")
@@ -369,7 +370,7 @@ def fulfillment_events(raw: Any, rules: Rules) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------ given back
 
 
-def refunds(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def refunds(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """A refund by itself."""
     refund = shaped(raw, _Refund, "refund")
     if refund.order_id is None:
@@ -423,7 +424,7 @@ class _Return(Struct):
     name: str | None = None
 
 
-def returns(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def returns(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """A return that a customer asked for."""
     asked = shaped(raw, _Return, "return")
     order = asked.order_id or (asked.order.id if asked.order else None)
@@ -458,7 +459,7 @@ class _Checkout(Struct):
     abandoned_checkout_url: str | None = None
 
 
-def checkouts(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def checkouts(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """A checkout as far as it has come; one that became an order says nothing that the order does not say."""
     checkout = shaped(raw, _Checkout, "checkout")
     created_at = instant(checkout.created_at, "checkout.created_at")
@@ -511,7 +512,7 @@ class _Cart(Struct):
     line_items: list[_Line] | None = None
 
 
-def carts(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def carts(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """A cart as it is now, under its token: whoever checks out with it is whose it was."""
     cart = shaped(raw, _Cart, "cart")
     token = cart.token or str(cart.id or "")

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from wayline.errors import Rejected
 from wayline.sources.facts import Id, Rules, Who, digest, fact, instant, shaped, stated, texts, version
+from wayline.sources.topics import Items
 
 __all__ = ["PRIVACY_TOPICS", "consents", "customers", "privacy_request"]
 
@@ -58,7 +59,7 @@ class _Customer(Struct):
     sms_marketing_consent: _Consent | None = None
 
 
-def customers(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def customers(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """A customer as they are now: who they are, and what they consented to."""
     customer = shaped(raw, _Customer, "customer")
     created_at = instant(customer.created_at, "customer.created_at")
@@ -133,7 +134,7 @@ class _ConsentUpdate(Struct):
     sms_marketing_consent: _Consent | None = None
 
 
-def consents(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def consents(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """A consent that changed, by itself."""
     update = shaped(raw, _ConsentUpdate, "consent")
     who = Who(customer_id=update.customer_id, email=update.email_address or "", phone=update.phone or "").handles(rules)
@@ -155,7 +156,7 @@ class _Asking(Struct, rename={"wanted": "data_request"}):
     wanted: dict[str, Any] | None = None
 
 
-def privacy_request(raw: Any, rules: Rules) -> list[dict[str, Any]]:
+def privacy_request(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     """A request for a person's data, or for its erasure; or that we forget the shop. Which one, its own body says."""
     asking = shaped(raw, _Asking, "privacy")
     if asking.wanted is not None or asking.orders_requested is not None:

@@ -1,58 +1,23 @@
 """What Shopify says of its shelf: products with their variants, and what is in stock where.
 
 A product comes whole; each of its variants is a product of ours, under its sku. Stock by place names an inventory item
-and no sku, so `Items` remembers which item is which sku: from products as they come, and from the log after a restart.
+and no sku, so `topics.Items` remembers which item is which sku.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from msgspec import Struct
 
-from wayline.domain import Event
 from wayline.errors import Rejected
 from wayline.sources.facts import Amount, Id, Rules, amount, digest, fact, instant, shaped, version
+from wayline.sources.topics import Items
 
-__all__ = ["Items", "deleted_products", "inventory_items", "inventory_levels", "products"]
+__all__ = ["deleted_products", "inventory_items", "inventory_levels", "products"]
 
 _VARIANTS_MAX: Final = 2048  # of one product, as the platform has it
 _TAGS_CHARACTERS_MAX: Final = 1000  # of a product, all its tags together
-
-
-class Items:
-    """Which inventory item is which sku, and which skus a product has."""
-
-    def __init__(self, recall: Callable[[tuple[str, ...]], Iterable[Event]] | None = None) -> None:
-        self._recall = recall
-        self._sku: dict[str, tuple[str, str]] = {}
-        self._skus: dict[str, set[str]] = {}
-
-    def learn(self, product_id: str, sku: str, item: str) -> None:
-        """Note one variant."""
-        if item:
-            self._sku[item] = (product_id, sku)
-        self._skus.setdefault(product_id, set()).add(sku)
-
-    def sku(self, item: str) -> tuple[str, str] | None:
-        """(product, sku) of an item; None if no product told us."""
-        if item not in self._sku:
-            self._remember()
-        return self._sku.get(item)
-
-    def skus(self, product_id: str) -> list[str]:
-        """Every sku known of a product."""
-        self._remember()
-        return sorted(self._skus.get(product_id, ()))
-
-    def _remember(self) -> None:
-        """Once, and only when first asked for what is not at hand: the log knows what earlier runs were told."""
-        recall, self._recall = self._recall, None
-        for event in recall(("Product Changed",)) if recall is not None else ():
-            said = event.properties
-            if said.get("product_id") and said.get("sku"):
-                self.learn(str(said["product_id"]), str(said["sku"]), str(said.get("inventory_item_id") or ""))
 
 
 class _Image(Struct):
@@ -113,7 +78,7 @@ def products(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
             "currency": rules.currency,
             "url": f"{rules.shop_url}/products/{product.handle}" if rules.shop_url and product.handle else None,
             "image_url": images.get(variant.image_id) or first,
-            "available": _available(product, variant),
+            **_stock(product, variant),
             "inventory_item_id": variant.inventory_item_id,
             "attributes": {"tags": tags[:_TAGS_CHARACTERS_MAX]} if tags else None,
             "as_of": at,
@@ -123,13 +88,16 @@ def products(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     return told
 
 
-def _available(product: _Product, variant: _Variant) -> int | None:
-    """What can be bought now. None where the shop does not count it, or sells it with nothing there."""
+def _stock(product: _Product, variant: _Variant) -> dict[str, Any]:
+    """What can be bought now: a count where the shop counts, else a word."""
     if product.status not in (None, "active"):
-        return 0  # a draft, or archived: not sold at all
-    if variant.inventory_management is None or variant.inventory_policy == "continue":
-        return None
-    return None if variant.inventory_quantity is None else max(0, variant.inventory_quantity)
+        return {"available": 0}  # a draft, or archived: not sold at all
+    if variant.inventory_management is None:
+        return {"availability": "in_stock"}
+    count = variant.inventory_quantity
+    if variant.inventory_policy == "continue" and (count or 0) <= 0:
+        return {"availability": "backorder"}
+    return {} if count is None else {"available": max(0, count)}
 
 
 class _Deleted(Struct):

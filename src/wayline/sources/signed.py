@@ -20,7 +20,7 @@ import msgspec
 from wayline.errors import OperatorError, Rejected
 from wayline.sources import Call, Unsigned
 
-__all__ = ["SKEW_MAX", "GenericWebhook", "is_one_of", "json_of"]
+__all__ = ["SKEW_MAX", "GenericWebhook", "is_one_of", "json_of", "signed_by"]
 
 SKEW_MAX: Final = timedelta(minutes=5)  # between a signed call's time and ours
 
@@ -30,6 +30,12 @@ def is_one_of(given: str, expected: Iterable[bytes]) -> bool:
     told = given.encode("utf-8", "surrogateescape")
     # Every one is looked at: how long it takes tells nothing.
     return any([hmac.compare_digest(told, each) for each in expected])
+
+
+def signed_by(keys: Iterable[bytes], given: str, body: bytes) -> bool:
+    """Whether a text is base64 of the HMAC-SHA256 of these bytes by one of these keys, as shop platforms sign."""
+    digests = (hmac.new(key, body, hashlib.sha256).digest() for key in keys)
+    return is_one_of(given.strip(), [base64.b64encode(digest) for digest in digests])
 
 
 def json_of(body: bytes) -> Any:

@@ -26,8 +26,8 @@ _SORTED = msgpack.Encoder(order="sorted")
 
 def is_same_content(one: Event, other: Event) -> bool:
     """Whether two events of one key say the same; when they arrived does not matter."""
-    # A message that does not say when it happened has the time of its receipt, which is another at each retry.
-    is_undated = _UNDATED in one.notes and _UNDATED in other.notes
+    # A message that does not say when it happened has the time of its receipt: it contradicts nobody about that.
+    is_undated = _UNDATED in one.notes or _UNDATED in other.notes
     return (is_undated or abs(one.occurred_at - other.occurred_at) <= RETRY_DRIFT) and _content(one) == _content(other)
 
 

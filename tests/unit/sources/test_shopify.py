@@ -168,8 +168,12 @@ def test_each_variant_is_a_product_with_its_price_and_stock() -> None:
 def test_what_is_not_sold_has_none_and_what_is_not_counted_has_no_number() -> None:
     (draft, _) = read("products/update", bodies.product(status="draft"))
     assert draft.event.properties["available"] == 0
-    uncounted = bodies.product(variants=[bodies.variant(inventory_policy="continue")])
-    assert "available" not in read("products/update", uncounted)[0].event.properties
+    for changed, word in (
+        ({"inventory_management": None}, "in_stock"),
+        ({"inventory_policy": "continue", "inventory_quantity": -2}, "backorder"),
+    ):
+        uncounted = read("products/update", bodies.product(variants=[bodies.variant(**changed)]))[0].event.properties
+        assert "available" not in uncounted and uncounted["availability"] == word
 
 
 def test_stock_by_place_finds_the_sku_its_product_told() -> None:
