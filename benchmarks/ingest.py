@@ -8,8 +8,8 @@ public one. The load generator is a process of its own on the same cores. Two se
 (the same routes, server and store, no engine), and `wayline serve` with its engine folding what comes. CPU figures are
 the system's own counts, for they hold while other work shares the cores. The last line is one JSON object.
 
-`--preload N` first fills the log to N million events through `Log.append`, so that duplicates are looked for among as
-many. `--lag-seconds` offers `wayline serve` 2,000 single events a second and measures from the send of each to the
+`--preload N` first puts N million events into the log through `Log.append`, so that duplicates are looked for among as
+many; with `--folder` they are kept for another run. `--lag-seconds` offers `wayline serve` 2,000 single events a second and measures from the send of each to the
 commit of its turn. `--minutes` keeps such a load up and watches the server's memory.
 """
 
@@ -256,7 +256,7 @@ def generate(pipe: Any, kind: str, port: int, asking: dict[str, Any]) -> None:
 class Generator:
     """The load generator's process, and the rounds it has used up."""
 
-    rounds = 1
+    rounds = int(time.time()) % 50_000_000  # another run over the same log sends other events
 
     def __init__(self, kind: str, port: int, templates: int) -> None:
         spawning = multiprocessing.get_context("spawn")
@@ -298,6 +298,7 @@ def collector_alone(folder: Path, port: int) -> None:
     from wayline.runtime.embedded import calm_collector
     from wayline.runtime.folders import KEPT, keep_versions, read_files
     from wayline.serving import app
+    from wayline.runtime.readers import Readers
     from wayline.serving.collector import tracking
     from wayline.serving.intake import Intake
     from wayline.serving.senders import Keys
@@ -305,7 +306,8 @@ def collector_alone(folder: Path, port: int) -> None:
 
     with open_store(folder / KEPT) as store:
         playbook = keep_versions(read_files(folder), store.state)
-        intake = Intake(Collector(store.log, store.vault, currency=playbook.currency))
+        readers = Readers(store.vault.keyed, playbook.currency, key=store.pseudonym_key)
+        intake = Intake(Collector(store.log, store.vault, currency=playbook.currency), readers=readers)
         routes = [
             *tracking(Keys(playbook.settings["sources"]), intake),
             Route("/health", lambda request: JSONResponse({"status": "ok", "collector": dict(intake.counts)})),
@@ -493,18 +495,22 @@ def preload(folder: Path, millions: float) -> dict[str, float]:
     luck = random.Random(9)
     count = int(millions * 1_000_000)
     with open_store(folder / KEPT) as store:
+        start = store.log.head()
         told = [message(place, luck, by_server=True) for place in range(5000)]
         verdicts = parse_batch(told, source="server", received_at=datetime.now(UTC), keyed=store.vault.keyed)
         events = [each.event for each in verdicts if isinstance(each, Parsed)]
         calm_collector()
         begun, cpu = time.perf_counter(), time.process_time()
-        for first in range(0, count, 5000):
+        for first in range(start, start + count, 5000):
             store.log.append([replace(one, event_id=f"preload-{first + at}") for at, one in enumerate(events)])
             if first % 1_000_000 == 0:
-                print(f"\r{first:,} events", end="", file=sys.stderr, flush=True)
+                rate = round((first - start) / (time.perf_counter() - begun))
+                print(f"\r{first:,} events, {rate:,}/s", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         took, used = time.perf_counter() - begun, time.process_time() - cpu
-        found = duplicates(store.log, [replace(one, event_id=f"preload-{luck.randrange(count)}") for one in events])
+        found = duplicates(
+            store.log, [replace(one, event_id=f"preload-{start + luck.randrange(count)}") for one in events]
+        )
     size = sum(path.stat().st_size for path in (folder / KEPT).glob("log.sqlite*"))
     return found | {
         "preloaded": count,
@@ -526,14 +532,16 @@ def measured(options: argparse.Namespace, temporary: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     wanted = [("collector", False), ("serve", True)]
     for name, with_engine in [each for each in wanted if options.seconds and options.only in ("", each[0])]:
-        folder = temporary / name
-        shop(folder)
+        folder = temporary / name if with_engine or options.folder is None else options.folder
+        if not folder.exists():
+            shop(folder)
         if options.preload and not with_engine:
             found |= preload(folder, options.preload)
         with running(folder, with_engine=with_engine) as server:
             for kind in ("batch", "single") if not options.kind else (options.kind,):
                 found |= {f"{name}_{key}": value for key, value in throughput(server, kind, options).items()}
-        shutil.rmtree(folder)
+        if folder != options.folder:
+            shutil.rmtree(folder)
     runs: list[tuple[str, float, Callable[..., dict[str, Any]]]] = [
         ("lag", options.lag_seconds, paced), ("soak", options.minutes, soak),
     ]  # fmt: skip
@@ -551,6 +559,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64, help="for single events")
     parser.add_argument("--batch-connections", type=int, default=8)
     parser.add_argument("--preload", type=float, default=0.0, help="millions of events in the log beforehand")
+    parser.add_argument("--folder", type=Path, help="keep the collector's shop there, or measure the one that is there")
     parser.add_argument("--lag-seconds", type=float, default=10.0)
     parser.add_argument("--minutes", type=float, default=0.0, help="of watching the memory")
     parser.add_argument("--rate", type=float, default=2000.0, help="events a second of the two runs above")

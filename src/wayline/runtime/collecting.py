@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -24,9 +25,12 @@ class Delivered(Struct, frozen=True):
     """Messages as one request brought them."""
 
     items: Sequence[Any]
+    """Each as a JSON value, or as the bytes of one that nobody has read yet."""
     source: str
     received_at: datetime
     sent_at: datetime | None = None
+    kind: str = ""
+    """The type of all of them, where the path of the request says it."""
     fires: bool = True
     trusted: bool = True
     context: Mapping[str, Any] | None = None
@@ -98,8 +102,9 @@ def _read(
 ) -> list[tuple[int, str, str, str]]:
     refused: list[tuple[int, str, str, str]] = []
     found.rejected += (_unreadable(body, why, request) for body, why in request.unreadable)
+    items = [_message(item, request.kind) for item in request.items]
     verdicts = parse_batch(
-        request.items,
+        items,
         source=request.source,
         received_at=request.received_at,
         keyed=keyed,
@@ -111,10 +116,12 @@ def _read(
         prove=None if request.proofs is None else partial(request.proofs.of, keyed=keyed),
         bytes_max=request.event_bytes_max,
     )
-    for place, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
+    for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
         if isinstance(verdict, Rejected):
-            refused.append((place, verdict.code, verdict.field, verdict.reason))
-            found.rejected.append(_rejection(item, verdict, request))
+            why = item if isinstance(item, Rejected) else verdict
+            refused.append((place, why.code, why.field, why.reason))
+            raw = request.items[place]
+            found.rejected.append(_unreadable(raw, why, request) if why is item else _rejection(item, why, request))
             continue
         ready = encoded(verdict.event)
         if isinstance(ready, Rejection):
@@ -124,6 +131,23 @@ def _read(
         for subject, values in verdict.sealed.items() if verdict.personal else ():
             found.personal.setdefault(subject, {}).update(values)
     return refused
+
+
+def _message(item: Any, kind: str) -> Any:
+    """A message as a value; the verdict on it if it cannot be read."""
+    if type(item) is bytes:
+        try:
+            item = _decoded(item)
+        except (ValueError, RecursionError) as error:
+            return Rejected("bad_json", "", f"the message is no JSON: {error}")
+    return {**item, "type": kind} if kind and type(item) is dict else item
+
+
+def _decoded(item: bytes) -> Any:
+    try:
+        return msgspec.json.decode(item)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(item.decode("utf-8", "surrogateescape"))  # a byte that is no text is told where it stands
 
 
 def _rejection(item: Any, why: Rejected, request: Delivered) -> Rejection:

@@ -38,6 +38,7 @@ from wayline.playbook.settings import read_sources
 from wayline.runtime.collecting import Collector
 from wayline.runtime.embedded import calm_collector
 from wayline.runtime.folders import KEPT, keep_versions, read_files
+from wayline.runtime.readers import Readers
 from wayline.runtime.service import Keeper, Running
 from wayline.runtime.shipping import Shipper
 from wayline.serving.collector import tracking
@@ -109,13 +110,20 @@ def compose(
     """The application over a store. `hosts` are the names of this machine under which the pages answer."""
     latest = Latest(lambda: build(store.state, store.log, playbook, now=clock()))
     shipper = Shipper(store) if store.folder is not None else None
-    beside = shipper.look if shipper is not None else lambda now: None
+    readers = Readers(store.vault.keyed, playbook.currency, key=store.pseudonym_key)
+
+    def beside(now: datetime) -> None:
+        if shipper is not None:
+            shipper.look(now)
+        readers.look()
+
     keeper = Keeper(store, playbook, channels.by_name, beside=beside)
     running = Running(keeper, clock=clock)
     public_url = _public_url(playbook)
     keys = keys if keys is not None else _keys(playbook, {})
     limits = {name: most for name, most in playbook.settings.get("collector", {}).items() if name == "event_bytes_max"}
-    intake = Intake(Collector(store.log, store.vault, currency=playbook.currency), on_stored=running.told)
+    collector = Collector(store.log, store.vault, currency=playbook.currency)
+    intake = Intake(collector, on_stored=running.told, readers=readers)
     routes: list[BaseRoute] = [
         *tracking(keys, intake, public_url=public_url, **limits, clock=clock),
         *webhooks(receivers or {}, intake, public_url=public_url, clock=clock),

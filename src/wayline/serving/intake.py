@@ -16,7 +16,8 @@ import structlog
 from msgspec import Struct
 
 from wayline.errors import Rejected, StoreUnavailable
-from wayline.runtime.collecting import Collector, Delivered
+from wayline.runtime.collecting import Collected, Collector, Delivered
+from wayline.runtime.readers import READERS_MAX, Readers
 from wayline.serving.counting import Counts
 
 __all__ = ["QUEUE_BYTES_MAX", "Intake", "QueueFull", "Room"]
@@ -68,15 +69,17 @@ class Intake:
         *,
         on_stored: Callable[[], None] = lambda: None,
         bytes_max: int = QUEUE_BYTES_MAX,
+        readers: Readers | None = None,
     ) -> None:
         self._collector = collector
+        self._readers = readers or Readers(collector.vault.keyed, collector.currency)
         self._on_stored = on_stored
         self.bytes_max = bytes_max
         self.bytes = 0
         """Taken by all requests that are not answered yet."""
         self._waiting: deque[_Offer] = deque()
-        self._writing: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, "wayline-collector")
+        self._writing: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(1 + READERS_MAX, "wayline-collector")
         self.counts = Counts()
 
     async def store(self, delivered: Delivered, size: int) -> Sequence[tuple[int, Rejected]]:
@@ -86,19 +89,26 @@ class Intake:
         """
         offer = _Offer(delivered, size, asyncio.get_running_loop().create_future())
         self._waiting.append(offer)
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
+        self._begin()
         return await offer.answer
 
     async def close(self) -> None:
         """Write what still waits, then end."""
-        if self._writing is not None:
-            await self._writing
-        self._thread.shutdown()
+        while self._writing:
+            await asyncio.wait(self._writing)
+        self._threads.shutdown()
+        self._readers.close()
 
-    async def _write(self) -> None:
-        while self._waiting:
-            await self._commit(self._next_group())
+    def _begin(self) -> None:
+        """Have what waits written: one group at a time, and one more for each reader, so that none of them waits."""
+        while self._waiting and len(self._writing) <= self._readers.count:
+            writing = asyncio.create_task(self._commit(self._next_group()))
+            self._writing.add(writing)
+            writing.add_done_callback(self._ended)
+
+    def _ended(self, writing: asyncio.Task[None]) -> None:
+        self._writing.discard(writing)
+        self._begin()
 
     def _next_group(self) -> list[_Offer]:
         group = [self._waiting.popleft()]
@@ -115,7 +125,7 @@ class Intake:
         loop = asyncio.get_running_loop()
         try:
             delivered = [offer.delivered for offer in group]
-            collected = await loop.run_in_executor(self._thread, lambda: self._collector.collect(*delivered))
+            collected = await loop.run_in_executor(self._threads, self._collect, delivered)
         except StoreUnavailable as error:
             for offer in group:
                 self._answer(offer, error)
@@ -131,6 +141,9 @@ class Intake:
             for offer, verdicts in zip(group, collected.verdicts, strict=True):
                 self._answer(offer, verdicts)
             self._on_stored()
+
+    def _collect(self, delivered: Sequence[Delivered]) -> Collected:
+        return self._collector.store(self._readers.read(delivered))
 
     def _answer(self, offer: _Offer, answer: Sequence[tuple[int, Rejected]] | Exception) -> None:
         if offer.answer.done():

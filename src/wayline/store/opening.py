@@ -34,6 +34,8 @@ class Store(Struct, frozen=True):
     vault: Vault
     folder: Path | None = None
     opened: ExitStack = field(default_factory=ExitStack)
+    pseudonym_key: bytes = b""
+    """What identifiers are hashed with, for a process that reads messages and opens no file; empty in memory."""
 
     def close(self) -> None:
         """Give the folder up, so that another process may open it."""
@@ -73,7 +75,7 @@ def open_store(folder: Path | None = None, *, key_file: Path | None = None, know
         opened.callback(log.close)
         state = SqliteState(folder / "state.sqlite", is_durable=is_durable)
         opened.callback(state.close)
-        return Store(log, state, vault, folder, opened.pop_all())
+        return Store(log, state, vault, folder, opened.pop_all(), master.derive("pseudonyms"))
     raise AssertionError("an ExitStack swallows nothing")
 
 

@@ -1,0 +1,274 @@
+"""Processes that read messages beside the one that stores them: begun when there is much to read, and ended after it.
+
+Reading is most of the work of taking events in, and one process of Python keeps one processor busy. A reader is given
+messages as they came and gives back what goes into the log and the vault. It opens no file and keeps nothing, so it may
+end at any moment: what it had is read again here. What shows an identity or came by a link of ours is always read here.
+
+    python -m wayline.runtime.readers
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
+from queue import Empty, SimpleQueue
+from typing import IO, Any, Final
+
+import structlog
+from msgspec import Struct, msgpack
+
+from wayline.runtime.collecting import Delivered, Read, read
+from wayline.store.seal import pseudonym
+
+__all__ = ["READERS_MAX", "Readers", "main"]
+
+_log = structlog.get_logger()
+
+READERS_MAX: Final = min(len(os.sched_getaffinity(0)) - 1, 3)
+"""Readers at a time: one processor is for the one that stores."""
+
+_WORTH: Final = (0.3, 0.9, 1.9)  # processors' worth of reading from which on one, two, three readers are worth it
+_WINDOW_SECONDS: Final = 1.0  # over which that is looked at
+_IDLE_SECONDS: Final = 60.0  # without that much to read, and the readers end
+_ANSWER_SECONDS_MAX: Final = 20.0  # a reader that takes longer is given up
+_PIPE_BYTES: Final = 1 << 20
+_PSEUDONYMS_MAX: Final = 1 << 15  # kept at hand by a reader
+
+_Given = tuple[
+    list[bytes], str, str, datetime, datetime | None, bool, bool, Mapping[str, Any] | None
+]  # what a reader needs of a request: items, kind, source, received_at, sent_at, fires, trusted, context
+
+
+class _Setup(Struct):
+    key: bytes
+    currency: str
+
+
+_encode = msgpack.Encoder().encode
+_read_of = msgpack.Decoder(Read).decode
+_given_of = msgpack.Decoder(list[_Given]).decode
+_setup_of = msgpack.Decoder(_Setup).decode
+
+
+class Readers:
+    """Reads messages in this process or in one of its readers. Called from several threads."""
+
+    def __init__(
+        self,
+        keyed: Callable[[str, str], str],
+        currency: str,
+        *,
+        key: bytes = b"",
+        count_max: int = READERS_MAX,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`key` is that of the pseudonyms; without it no reader is begun."""
+        self._keyed = keyed
+        self._setup = _Setup(key, currency)
+        self._count_max = count_max if key else 0
+        self._ticks = ticks
+        self._lock = threading.Lock()
+        self._free: SimpleQueue[_Reader] = SimpleQueue()
+        self._begun: list[_Reader] = []
+        self._beginning: threading.Thread | None = None
+        self._closed = False
+        self._seconds = 0.0
+        self._since = self._busy_at = ticks()
+
+    @property
+    def count(self) -> int:
+        """Readers at work or at hand."""
+        return len(self._begun)
+
+    def read(self, requests: Sequence[Delivered]) -> Read:
+        """Read the messages of some requests."""
+        began = self._ticks()
+        given = [each for each in requests if _is_given(each)] if self._begun else []
+        found = self._elsewhere(given) if given else None
+        if found is None:
+            found = read(requests, self._keyed, self._setup.currency)
+        elif len(given) < len(requests):
+            rest = read((each for each in requests if not _is_given(each)), self._keyed, self._setup.currency)
+            found = _joined(requests, found, rest)
+        self._note(self._ticks() - began)
+        return found
+
+    def look(self) -> None:
+        """End the readers if there was little to read for a while; to be called now and then."""
+        if self._begun and self._ticks() - self._busy_at > _IDLE_SECONDS:
+            self._end()
+
+    def close(self) -> None:
+        """End all readers."""
+        self._closed = True
+        beginning = self._beginning
+        if beginning is not None:
+            beginning.join()
+        self._end()
+
+    # ------------------------------------------------------------------ elsewhere
+
+    def _elsewhere(self, requests: Sequence[Delivered]) -> Read | None:
+        """What a reader made of the requests; None if there is none any more."""
+        while self._begun:
+            try:
+                reader = self._free.get(timeout=1.0)
+            except Empty:
+                continue
+            try:
+                found = reader.read(requests)
+            except (OSError, EOFError, ValueError) as error:
+                self._lose(reader, error)
+                continue
+            self._free.put(reader)
+            return found
+        return None
+
+    def _lose(self, reader: _Reader, error: Exception) -> None:
+        with self._lock:
+            if reader in self._begun:
+                self._begun.remove(reader)
+        reader.end()
+        if not self._closed:
+            _log.warning("a reader was lost; its messages are read again", reason=f"{type(error).__name__}: {error}")
+
+    def _end(self) -> None:
+        with self._lock:
+            ended, self._begun = self._begun, []
+        for reader in ended:
+            reader.end()
+        while not self._free.empty():
+            self._free.get()
+
+    # ------------------------------------------------------------------ how many are worth it
+
+    def _note(self, seconds: float) -> None:
+        """Look how much there is to read, and begin a reader if that is worth it."""
+        with self._lock:
+            self._seconds += seconds
+            now = self._ticks()
+            if now - self._since < _WINDOW_SECONDS:
+                return
+            share = self._seconds / (now - self._since)
+            self._seconds, self._since = 0.0, now
+            if share > _WORTH[0]:
+                self._busy_at = now
+            wanted = min(sum(share > least for least in _WORTH), self._count_max)
+            if wanted > len(self._begun) and self._beginning is None and not self._closed:
+                self._beginning = threading.Thread(target=self._begin, name="wayline-reader", daemon=True)
+                self._beginning.start()
+
+    def _begin(self) -> None:
+        try:
+            reader = _Reader(self._setup)
+        except (OSError, EOFError) as error:
+            _log.warning("no reader could be begun", reason=str(error))
+        else:
+            with self._lock:
+                self._begun = [*self._begun, reader]
+            self._free.put(reader)
+        self._beginning = None
+
+
+def _is_given(request: Delivered) -> bool:
+    """Whether another process can read this request: all of it is as it came, and nothing in it needs a secret."""
+    return request.prove is None and not request.unreadable and all(type(item) is bytes for item in request.items)
+
+
+def _joined(requests: Sequence[Delivered], given: Read, rest: Read) -> Read:
+    """What was read at two places, the verdicts in the order of the requests."""
+    personal = given.personal
+    for subject, values in rest.personal.items():
+        personal.setdefault(subject, {}).update(values)
+    of_given, of_rest = iter(given.refused), iter(rest.refused)
+    refused = [next(of_given if _is_given(each) else of_rest) for each in requests]
+    return Read([*given.events, *rest.events], personal, [*given.rejected, *rest.rejected], refused)
+
+
+class _Reader:
+    """One process, for one caller at a time."""
+
+    def __init__(self, setup: _Setup) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "wayline.runtime.readers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pipesize=_PIPE_BYTES,
+        )
+        assert self._child.stdin is not None and self._child.stdout is not None
+        self._to, self._from = self._child.stdin, self._child.stdout
+        self._poll = select.poll()
+        self._poll.register(self._from, select.POLLIN)
+        self._ask(_encode(setup))  # by the pipe, for the command and its surroundings can be seen by others
+
+    def read(self, requests: Sequence[Delivered]) -> Read:
+        """Have these requests read. Raises OSError or EOFError if the process is gone or does not answer."""
+        given = [
+            (each.items, each.kind, each.source, each.received_at, each.sent_at, each.fires, each.trusted, each.context)
+            for each in requests
+        ]
+        return _read_of(self._ask(_encode(given)))
+
+    def _ask(self, told: bytes) -> bytes:
+        _put(self._to, told)
+        if not self._poll.poll(_ANSWER_SECONDS_MAX * 1000):
+            raise TimeoutError(f"no answer within {_ANSWER_SECONDS_MAX:.0f} s")
+        return _taken(self._from)
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._child.kill()
+        self._child.wait()
+        self._from.close()
+        with suppress(OSError):  # what was still to be sent to it
+            self._to.close()
+
+
+def _put(pipe: IO[bytes], told: bytes) -> None:
+    pipe.write(len(told).to_bytes(4, "little"))
+    pipe.write(told)
+    pipe.flush()
+
+
+def _taken(pipe: IO[bytes]) -> bytes:
+    size = int.from_bytes(pipe.read(4), "little")
+    told = pipe.read(size)
+    if not size or len(told) < size:
+        raise EOFError("it has ended")
+    return told
+
+
+def main() -> None:
+    """Read what is given on the standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever began this process ends it
+    given, taken = sys.stdin.buffer, sys.stdout.buffer
+    setup = _setup_of(_taken(given))
+    keyed = lru_cache(_PSEUDONYMS_MAX)(lambda kind, value: pseudonym(setup.key, kind, value))
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)  # what is read holds nothing that could hold itself
+    _put(taken, b"ready")
+    while True:
+        try:
+            requests = _given_of(_taken(given))
+        except EOFError:
+            return
+        _put(taken, _encode(read(map(_delivered, requests), keyed, setup.currency)))
+
+
+def _delivered(given: _Given) -> Delivered:
+    items, kind, source, received_at, sent_at, fires, trusted, context = given
+    return Delivered(items, source, received_at, sent_at, kind=kind, fires=fires, trusted=trusted, context=context)
+
+
+if __name__ == "__main__":
+    main()
