@@ -9,8 +9,8 @@ public one. The load generator is a process of its own on the same cores. Two se
 the system's own counts, for they hold while other work shares the cores. The last line is one JSON object.
 
 `--preload N` first puts N million events into the log through `Log.append`, so that duplicates are looked for among as
-many; with `--folder` they are kept for another run. `--lag-seconds` offers `wayline serve` 2,000 single events a second and measures from the send of each to the
-commit of its turn. `--minutes` keeps such a load up and watches the server's memory.
+many; with `--folder` they are kept for another run. `--lag-seconds` offers `wayline serve` 2,000 single events a second
+and measures from the send of each to the commit of its turn. `--minutes` keeps such a load up and watches the memory.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def message(place: int, luck: random.Random, *, by_server: bool) -> dict[str, An
     told: dict[str, Any] = {
         "type": kind if kind in ("page", "identify") else "track",
         "messageId": f"{'node' if by_server else 'ajs'}-next-1732528800000-{RUN.decode()}-{place:08d}-4b33",
-        "timestamp": "2026-11-27T11:59:58.358Z", "context": context(person, luck, by_server=by_server), "integrations": {},
+        "timestamp": "2026-11-27T11:59:58.358Z", "integrations": {},
+        "context": context(person, luck, by_server=by_server),
         "anonymousId": f"6f1de2a4-52d1-4b33-{who}",
     }  # fmt: skip
     if person % 2 == 0 or kind == "identify" or (by_server and kind == "Order Completed"):
@@ -297,8 +298,8 @@ def collector_alone(folder: Path, port: int) -> None:
     from wayline.runtime.collecting import Collector
     from wayline.runtime.embedded import calm_collector
     from wayline.runtime.folders import KEPT, keep_versions, read_files
-    from wayline.serving import app
     from wayline.runtime.readers import Readers
+    from wayline.serving import app
     from wayline.serving.collector import tracking
     from wayline.serving.intake import Intake
     from wayline.serving.senders import Keys
@@ -307,7 +308,8 @@ def collector_alone(folder: Path, port: int) -> None:
     with open_store(folder / KEPT) as store:
         playbook = keep_versions(read_files(folder), store.state)
         readers = Readers(store.vault.keyed, playbook.currency, key=store.pseudonym_key)
-        intake = Intake(Collector(store.log, store.vault, currency=playbook.currency), readers=readers)
+        collector = Collector(store.log, store.vault, currency=playbook.currency, reading=readers.read)
+        intake = Intake(collector, readers=readers)
         routes = [
             *tracking(Keys(playbook.settings["sources"]), intake),
             Route("/health", lambda request: JSONResponse({"status": "ok", "collector": dict(intake.counts)})),

@@ -18,7 +18,7 @@ from wayline.observation.vocabulary import LIMITS
 from wayline.store import Appended, Log, Rejection, Vault
 from wayline.store.encoding import Encoded, encoded
 
-__all__ = ["Collected", "Collector", "Delivered", "Read", "read"]
+__all__ = ["Collected", "Collector", "Delivered", "Read", "decoded", "read"]
 
 
 class Delivered(Struct, frozen=True):
@@ -54,17 +54,26 @@ class Collected(Struct, frozen=True):
 class Collector:
     """Parses, moves personal values to the vault, appends. The only writer of the log."""
 
-    def __init__(self, log: Log, vault: Vault, *, currency: str = "EUR") -> None:
+    def __init__(
+        self,
+        log: Log,
+        vault: Vault,
+        *,
+        currency: str = "EUR",
+        reading: Callable[[Sequence[Delivered]], Read] | None = None,
+    ) -> None:
+        """`reading` reads the messages, if not this very thread shall."""
         self.log = log
         self.vault = vault
         self.currency = currency
+        self._reading = reading or (lambda requests: read(requests, vault.keyed, currency))
 
     def collect(self, *requests: Delivered) -> Collected:
         """Store what can be used, keep what cannot with its reason; all requests in one durable commit.
 
         Raises StoreUnavailable, and then nothing of any of them is acknowledged.
         """
-        return self.store(read(requests, self.vault.keyed, self.currency))
+        return self.store(self._reading(requests))
 
     def store(self, found: Read) -> Collected:
         """Store what was read of some requests, in one durable commit."""
@@ -137,17 +146,18 @@ def _message(item: Any, kind: str) -> Any:
     """A message as a value; the verdict on it if it cannot be read."""
     if type(item) is bytes:
         try:
-            item = _decoded(item)
+            item = decoded(item)
         except (ValueError, RecursionError) as error:
             return Rejected("bad_json", "", f"the message is no JSON: {error}")
     return {**item, "type": kind} if kind and type(item) is dict else item
 
 
-def _decoded(item: bytes) -> Any:
+def decoded(item: bytes) -> Any:
+    """The JSON value in these bytes, as far as it can be read: a byte that is no text is for a verdict to tell of."""
     try:
         return msgspec.json.decode(item)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return json.loads(item.decode("utf-8", "surrogateescape"))  # a byte that is no text is told where it stands
+        return json.loads(item.decode("utf-8", "surrogateescape"))
 
 
 def _rejection(item: Any, why: Rejected, request: Delivered) -> Rejection:

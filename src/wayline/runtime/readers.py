@@ -2,7 +2,7 @@
 
 Reading is most of the work of taking events in, and one process of Python keeps one processor busy. A reader is given
 messages as they came and gives back what goes into the log and the vault. It opens no file and keeps nothing, so it may
-end at any moment: what it had is read again here. What shows an identity or came by a link of ours is always read here.
+end at any moment: what it had is read again here.
 
     python -m wayline.runtime.readers
 """
@@ -17,12 +17,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from functools import lru_cache
 from queue import Empty, SimpleQueue
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import structlog
 from msgspec import Struct, msgpack
@@ -44,10 +43,6 @@ _ANSWER_SECONDS_MAX: Final = 20.0  # a reader that takes longer is given up
 _PIPE_BYTES: Final = 1 << 20
 _PSEUDONYMS_MAX: Final = 1 << 15  # kept at hand by a reader
 
-_Given = tuple[
-    list[bytes], str, str, datetime, datetime | None, bool, bool, Mapping[str, Any] | None
-]  # what a reader needs of a request: items, kind, source, received_at, sent_at, fires, trusted, context
-
 
 class _Setup(Struct):
     key: bytes
@@ -56,7 +51,7 @@ class _Setup(Struct):
 
 _encode = msgpack.Encoder().encode
 _read_of = msgpack.Decoder(Read).decode
-_given_of = msgpack.Decoder(list[_Given]).decode
+_requests_of = msgpack.Decoder(list[Delivered]).decode
 _setup_of = msgpack.Decoder(_Setup).decode
 
 
@@ -70,20 +65,20 @@ class Readers:
         *,
         key: bytes = b"",
         count_max: int = READERS_MAX,
-        ticks: Callable[[], float] = time.monotonic,
+        seconds_now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`key` is that of the pseudonyms; without it no reader is begun."""
         self._keyed = keyed
         self._setup = _Setup(key, currency)
         self._count_max = count_max if key else 0
-        self._ticks = ticks
+        self._seconds_now = seconds_now
         self._lock = threading.Lock()
         self._free: SimpleQueue[_Reader] = SimpleQueue()
         self._begun: list[_Reader] = []
         self._beginning: threading.Thread | None = None
         self._closed = False
         self._seconds = 0.0
-        self._since = self._busy_at = ticks()
+        self._since = self._busy_at = seconds_now()
 
     @property
     def count(self) -> int:
@@ -92,7 +87,7 @@ class Readers:
 
     def read(self, requests: Sequence[Delivered]) -> Read:
         """Read the messages of some requests."""
-        began = self._ticks()
+        began = self._seconds_now()
         given = [each for each in requests if _is_given(each)] if self._begun else []
         found = self._elsewhere(given) if given else None
         if found is None:
@@ -100,12 +95,12 @@ class Readers:
         elif len(given) < len(requests):
             rest = read((each for each in requests if not _is_given(each)), self._keyed, self._setup.currency)
             found = _joined(requests, found, rest)
-        self._note(self._ticks() - began)
+        self._note(self._seconds_now() - began)
         return found
 
     def look(self) -> None:
         """End the readers if there was little to read for a while; to be called now and then."""
-        if self._begun and self._ticks() - self._busy_at > _IDLE_SECONDS:
+        if self._begun and self._seconds_now() - self._busy_at > _IDLE_SECONDS:
             self._end()
 
     def close(self) -> None:
@@ -156,7 +151,7 @@ class Readers:
         """Look how much there is to read, and begin a reader if that is worth it."""
         with self._lock:
             self._seconds += seconds
-            now = self._ticks()
+            now = self._seconds_now()
             if now - self._since < _WINDOW_SECONDS:
                 return
             share = self._seconds / (now - self._since)
@@ -181,8 +176,8 @@ class Readers:
 
 
 def _is_given(request: Delivered) -> bool:
-    """Whether another process can read this request: all of it is as it came, and nothing in it needs a secret."""
-    return request.prove is None and not request.unreadable and all(type(item) is bytes for item in request.items)
+    """Whether this request may be read elsewhere: all of it is as it came."""
+    return not request.unreadable and all(type(item) is bytes for item in request.items)
 
 
 def _joined(requests: Sequence[Delivered], given: Read, rest: Read) -> Read:
@@ -213,11 +208,7 @@ class _Reader:
 
     def read(self, requests: Sequence[Delivered]) -> Read:
         """Have these requests read. Raises OSError or EOFError if the process is gone or does not answer."""
-        given = [
-            (each.items, each.kind, each.source, each.received_at, each.sent_at, each.fires, each.trusted, each.context)
-            for each in requests
-        ]
-        return _read_of(self._ask(_encode(given)))
+        return _read_of(self._ask(_encode(requests)))
 
     def _ask(self, told: bytes) -> bytes:
         _put(self._to, told)
@@ -259,15 +250,10 @@ def main() -> None:
     _put(taken, b"ready")
     while True:
         try:
-            requests = _given_of(_taken(given))
+            requests = _requests_of(_taken(given))
         except EOFError:
             return
-        _put(taken, _encode(read(map(_delivered, requests), keyed, setup.currency)))
-
-
-def _delivered(given: _Given) -> Delivered:
-    items, kind, source, received_at, sent_at, fires, trusted, context = given
-    return Delivered(items, source, received_at, sent_at, kind=kind, fires=fires, trusted=trusted, context=context)
+        _put(taken, _encode(read(requests, keyed, setup.currency)))
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def compose(
     public_url = _public_url(playbook)
     keys = keys if keys is not None else _keys(playbook, {})
     limits = {name: most for name, most in playbook.settings.get("collector", {}).items() if name == "event_bytes_max"}
-    collector = Collector(store.log, store.vault, currency=playbook.currency)
+    collector = Collector(store.log, store.vault, currency=playbook.currency, reading=readers.read)
     intake = Intake(collector, on_stored=running.told, readers=readers)
     routes: list[BaseRoute] = [
         *tracking(keys, intake, public_url=public_url, **limits, clock=clock),

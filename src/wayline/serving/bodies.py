@@ -13,16 +13,17 @@ import math
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
 
 from wayline.errors import Rejected
 from wayline.serving.answers import Header, Refused
 from wayline.serving.intake import Room
 
-__all__ = ["BODY_MAX", "MEMBERS_MAX", "READING_SECONDS_MAX", "SPOILED", "Gone", "inflate", "parse", "read"]
+__all__ = ["BODY_MAX", "MEMBERS_MAX", "READING_SECONDS_MAX", "SPOILED", "UNREAD", "Gone", "inflate", "parse", "read"]
 
 BODY_MAX: Final = 8 << 20
 """Bytes of a body, before and after decompression."""
@@ -32,6 +33,8 @@ READING_SECONDS_MAX: Final = 30
 """Seconds a client may take to send a body."""
 SPOILED: Final = "\0spoiled"
 """Under this name stand the pieces of a batch that could not be read."""
+UNREAD: Final = "\0unread"
+"""Under this name stands the message of a body that holds one and was not read yet."""
 
 _SMALL: Final = 256 << 10  # bytes of a body that is read at once; a larger one must not hold up whoever else asks
 _DIGITS_MAX: Final = 4000  # of a whole number; beyond it is as good as infinite
@@ -78,13 +81,18 @@ def _take(part: MutableMapping[str, Any], body: bytearray, room: Room) -> bool:
     return bool(part.get("more_body"))
 
 
-async def parse(body: bytes, headers: Mapping[bytes, bytes], room: Room) -> Mapping[str, Any]:
-    """The JSON object in a body; a large one is read in a thread of its own."""
+async def parse(
+    body: bytes, headers: Mapping[bytes, bytes], room: Room, *, unread: Literal["", "batch", "single"] = ""
+) -> Mapping[str, Any]:
+    """The JSON object in a body; a large one is read in a thread of its own.
+
+    `unread` names what the body is to hold where messages may stay as they came, bytes, to be read elsewhere.
+    """
     inflated = inflate(body)
     room.take(len(inflated) - len(body) if inflated is not body else 0)
     if len(inflated) > _SMALL:
-        return await run_in_threadpool(_parsed, inflated, headers)
-    return _parsed(inflated, headers)
+        return await run_in_threadpool(_parsed, inflated, headers, unread)
+    return _parsed(inflated, headers, unread)
 
 
 def inflate(body: bytes) -> bytes:
@@ -117,7 +125,36 @@ def _too_large() -> Refused:
     return Refused(413, "too_large", f"more than {BODY_MAX} bytes; send smaller batches", _CLOSE)
 
 
-def _parsed(body: bytes, headers: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+class _Batch(Struct):
+    batch: list[msgspec.Raw]
+    sentAt: Any = None
+    context: Any = None
+
+
+class _Single(Struct):
+    """An object; what is in it is passed over."""
+
+
+_batch_of = msgspec.json.Decoder(_Batch).decode
+_single_of = msgspec.json.Decoder(_Single).decode
+
+
+def _cut_only(body: bytes, what: str) -> dict[str, Any] | None:
+    """The body cut into its messages, none of them read; None if it is not as it should be."""
+    try:
+        if what == "single":
+            _single_of(body)
+            return {UNREAD: body}
+        told = _batch_of(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return {"batch": [bytes(each) for each in told.batch], "sentAt": told.sentAt, "context": told.context}
+
+
+def _parsed(body: bytes, headers: Mapping[bytes, bytes], unread: str) -> Mapping[str, Any]:
+    found = _cut_only(body, unread) if unread else None
+    if found is not None:
+        return found
     try:
         told = _decoded(body)
     except (ValueError, RecursionError) as error:

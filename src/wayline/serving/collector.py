@@ -13,7 +13,7 @@ import binascii
 import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -25,7 +25,7 @@ from wayline.observation.dialects import pixel_of
 from wayline.observation.proofs import Proofs
 from wayline.observation.properties import read_instant
 from wayline.observation.vocabulary import LIMITS
-from wayline.runtime.collecting import Delivered
+from wayline.runtime.collecting import Delivered, decoded
 from wayline.serving import bodies
 from wayline.serving.answers import GIF, JSON, SUCCESS, Refused, Send, after, send, send_preflight, send_refusal
 from wayline.serving.intake import Intake, QueueFull, Room
@@ -130,7 +130,8 @@ class _Endpoint:
         in_header = _key_of_header(headers.get(b"authorization", b"").decode("latin-1"))
         # A key that is known from the header is judged before anything of the body is read.
         sender = self._admitted(in_header, headers) if in_header else None
-        told = await self._told(asked, headers, receive, room)
+        # Nothing of the body is needed here then: its messages are read by whoever has the time for it.
+        told = await self._told(asked, headers, receive, room, is_unread=sender is not None)
         if sender is None:
             in_body = told.get("writeKey")
             key = (in_body if isinstance(in_body, str) else "") or query.get("writeKey", "")
@@ -145,9 +146,11 @@ class _Endpoint:
         return sender
 
     async def _told(
-        self, asked: Sequence[tuple[str, str]], headers: _Headers, receive: _Receive, room: Room
+        self, asked: Sequence[tuple[str, str]], headers: _Headers, receive: _Receive, room: Room, *, is_unread: bool
     ) -> Mapping[str, Any]:
-        return await bodies.parse(await bodies.read(headers, receive, room), headers, room)
+        body = await bodies.read(headers, receive, room)
+        unread: Literal["", "batch", "single"] = ("single" if self.kind else "batch") if is_unread else ""
+        return await bodies.parse(body, headers, room, unread=unread)
 
     async def _stored(self, delivered: Delivered, room: Room, sender: Sender) -> Sequence[tuple[int, Rejected]]:
         try:
@@ -187,10 +190,11 @@ class _Endpoint:
         proofs = Proofs(received_at, sender.identity_secret, headers.get(b"x-wayline-identity", b"").decode("latin-1"))
         most = self.shop.event_bytes_max
         if self.kind:
-            items: Sequence[Any] = ({**told, "type": self.kind},)
+            items: Sequence[Any] = (told.get(bodies.UNREAD, told),)
             return Delivered(
-                items, sender.source, received_at, trusted=sender.trusted, proofs=proofs, event_bytes_max=most
-            )
+                items, sender.source, received_at,
+                kind=self.kind, trusted=sender.trusted, proofs=proofs, event_bytes_max=most,
+            )  # fmt: skip
         items = told.get("batch")  # type: ignore[assignment]  # looked at in the next line
         if not isinstance(items, list):
             message = f"expected 'batch' to be a list of messages, got {type(items).__name__}"
@@ -200,13 +204,19 @@ class _Endpoint:
             sent_at = read_instant(told["sentAt"], "sentAt") if told.get("sentAt") else None
         except Rejected:
             # Each message then says so itself, and is kept with that reason.
-            items = [{"sentAt": told["sentAt"], **each} if isinstance(each, dict) else each for each in items]
+            items = [_with_sent_at(each, told["sentAt"]) for each in items]
         context = told.get("context")
         return Delivered(
             items, sender.source, received_at, sent_at, trusted=sender.trusted,
             context=context if isinstance(context, dict) else None,
             unreadable=told.get(bodies.SPOILED, ()), proofs=proofs, event_bytes_max=most,
         )  # fmt: skip
+
+
+def _with_sent_at(item: Any, sent_at: Any) -> Any:
+    if type(item) is bytes:
+        item = decoded(item)
+    return {"sentAt": sent_at, **item} if isinstance(item, dict) else item
 
 
 _FIELDS_MAX: Final = 200  # parameters of an address
@@ -280,7 +290,7 @@ class _Pixel(_Endpoint):
     headers = ((b"content-type", b"image/gif"), (b"cache-control", b"no-store"))
 
     async def _told(
-        self, asked: Sequence[tuple[str, str]], headers: _Headers, receive: _Receive, room: Room
+        self, asked: Sequence[tuple[str, str]], headers: _Headers, receive: _Receive, room: Room, *, is_unread: bool
     ) -> Mapping[str, Any]:
         room.take(sum(len(name) + len(value) for name, value in asked))
         return pixel_of(self.kind, asked)

@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 
 from wayline.errors import Rejected, StoreUnavailable
-from wayline.runtime.collecting import Collected, Collector, Delivered
+from wayline.runtime.collecting import Collector, Delivered
 from wayline.runtime.readers import READERS_MAX, Readers
 from wayline.serving.counting import Counts
 
@@ -72,7 +72,7 @@ class Intake:
         readers: Readers | None = None,
     ) -> None:
         self._collector = collector
-        self._readers = readers or Readers(collector.vault.keyed, collector.currency)
+        self._readers = readers
         self._on_stored = on_stored
         self.bytes_max = bytes_max
         self.bytes = 0
@@ -97,11 +97,13 @@ class Intake:
         while self._writing:
             await asyncio.wait(self._writing)
         self._threads.shutdown()
-        self._readers.close()
+        if self._readers is not None:
+            self._readers.close()
 
     def _begin(self) -> None:
         """Have what waits written: one group at a time, and one more for each reader, so that none of them waits."""
-        while self._waiting and len(self._writing) <= self._readers.count:
+        most = 1 if self._readers is None else 1 + self._readers.count
+        while self._waiting and len(self._writing) < most:
             writing = asyncio.create_task(self._commit(self._next_group()))
             self._writing.add(writing)
             writing.add_done_callback(self._ended)
@@ -125,7 +127,7 @@ class Intake:
         loop = asyncio.get_running_loop()
         try:
             delivered = [offer.delivered for offer in group]
-            collected = await loop.run_in_executor(self._threads, self._collect, delivered)
+            collected = await loop.run_in_executor(self._threads, lambda: self._collector.collect(*delivered))
         except StoreUnavailable as error:
             for offer in group:
                 self._answer(offer, error)
@@ -141,9 +143,6 @@ class Intake:
             for offer, verdicts in zip(group, collected.verdicts, strict=True):
                 self._answer(offer, verdicts)
             self._on_stored()
-
-    def _collect(self, delivered: Sequence[Delivered]) -> Collected:
-        return self._collector.store(self._readers.read(delivered))
 
     def _answer(self, offer: _Offer, answer: Sequence[tuple[int, Rejected]] | Exception) -> None:
         if offer.answer.done():

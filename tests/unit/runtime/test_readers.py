@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from wayline.observation.proofs import Proofs
-from wayline.runtime.collecting import Delivered, Read, read
+from wayline.runtime.collecting import Delivered, Read, decoded, read
 from wayline.runtime.readers import Readers
 from wayline.store.seal import pseudonym
 
@@ -29,7 +29,7 @@ def keyed(kind: str, value: str) -> str:
 def busy(seconds: float = 0.6) -> Readers:
     """Readers that find themselves busy: each look at the clock is that much later."""
     clock = count()
-    return Readers(keyed, "EUR", key=KEY, count_max=1, ticks=lambda: next(clock) * seconds)
+    return Readers(keyed, "EUR", key=KEY, count_max=1, seconds_now=lambda: next(clock) * seconds)
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def until_begun(readers: Readers) -> None:
 
 def message(number: int, **changes: Any) -> bytes:
     told = {
-        "type": "track", "event": "Order Completed", "messageId": f"m-{number}", "anonymousId": f"browser-{number:012d}",
-        "timestamp": "2026-11-27T11:59:58.358Z",
+        "type": "track", "event": "Order Completed", "messageId": f"m-{number}",
+        "anonymousId": f"browser-{number:012d}", "timestamp": "2026-11-27T11:59:58.358Z",
         "properties": {"order_id": f"o-{number}", "total": 12.5, "currency": "EUR", "products": [{"sku": "P-1"}]},
         "context": {"ip": "203.0.113.7", "userAgent": "Mozilla/5.0", "page": {"path": "/", "url": "https://s/?q=1"}},
     }  # fmt: skip
@@ -68,7 +68,7 @@ def requests() -> list[Delivered]:
     return [
         Delivered([message(1), *spoiled, message(2)], "web", NOON, NOON - timedelta(seconds=1), trusted=False),
         Delivered([identify], "server", NOON, kind="identify", context={"locale": "de"}),
-        Delivered([message(7)], "server", NOON, fires=False),
+        Delivered([message(7)], "server", NOON, fires=False, proofs=Proofs(NOON, b"secret", "no.proper.token")),
     ]
 
 
@@ -85,10 +85,10 @@ def test_a_reader_reads_what_this_process_would(readers: Readers) -> None:
     ]  # fmt: skip
 
 
-def test_what_shows_an_identity_is_read_here_and_every_verdict_stands_at_its_request(readers: Readers) -> None:
+def test_what_was_read_already_stays_here_and_every_verdict_stands_at_its_request(readers: Readers) -> None:
     one, two, three = requests()
-    proving = msgspec.structs.replace(one, prove=Proofs(NOON, secret=b"never leaves this process"))
-    mixed: Sequence[Delivered] = [two, proving, three]
+    known = msgspec.structs.replace(one, items=[decoded(item) for item in one.items[2:]])
+    mixed: Sequence[Delivered] = [two, known, three, one]
     found = readers.read(mixed)
     expected = read(mixed, keyed, "EUR")
     assert found.refused == expected.refused and found.personal == expected.personal
@@ -129,7 +129,7 @@ def test_no_reader_is_begun_while_there_is_little_to_read() -> None:
 
 def test_none_is_begun_without_the_key_of_the_pseudonyms() -> None:
     clock = count()
-    readers = Readers(keyed, "EUR", ticks=lambda: float(next(clock)))
+    readers = Readers(keyed, "EUR", seconds_now=lambda: float(next(clock)))
     for _ in range(5):
         readers.read(requests())
     assert readers.count == 0 and readers._beginning is None
