@@ -204,7 +204,11 @@ class _Reader:
         self._to, self._from = self._child.stdin, self._child.stdout
         self._poll = select.poll()
         self._poll.register(self._from, select.POLLIN)
-        self._ask(_encode(setup))  # by the pipe, for the command and its surroundings can be seen by others
+        try:
+            self._ask(_encode(setup))  # by the pipe, for the command and its surroundings can be seen by others
+        except BaseException:
+            self.end()
+            raise
 
     def read(self, requests: Sequence[Delivered]) -> Read:
         """Have these requests read. Raises OSError or EOFError if the process is gone or does not answer."""
