@@ -70,3 +70,7 @@ kills: install ## 200 kills of a running engine at random instants, and what the
 .PHONY: soak
 soak: install ## ten minutes of a steady load on a served shop, and its memory meanwhile
 	$(BIN)/python benchmarks/ingest.py --seconds 0 --lag-seconds 0 --minutes 10
+
+.PHONY: kills-collector
+kills-collector: install ## 1,000 kills of the served collector under load, and what was lost of what it acknowledged
+	WAYLINE_KILLS=1000 $(BIN)/python -m pytest -s tests/reliability/test_r01_kills.py
