@@ -74,3 +74,7 @@ soak: install ## ten minutes of a steady load on a served shop, and its memory m
 .PHONY: kills-collector
 kills-collector: install ## 1,000 kills of the served collector under load, and what was lost of what it acknowledged
 	WAYLINE_KILLS=1000 $(BIN)/python -m pytest -s tests/reliability/test_r01_kills.py
+
+.PHONY: power-cuts
+power-cuts: install ## 25 power cuts of the served collector on a file system in a file (as root), and what was lost
+	WAYLINE_CUTS=25 $(BIN)/python -m pytest -s tests/reliability/test_r02_power_cut.py

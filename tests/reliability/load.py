@@ -7,6 +7,7 @@ the moment the answer was read. `wayline serve` is the real command in a process
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import http.client
 import json
@@ -23,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from tests.contracts.test_serving import free_port, shop_folder
+from tests.contracts.test_serving import free_port, shop_folder, waited
 
 from wayline.runtime.folders import KEPT
 from wayline.store.opening import Store, open_store
@@ -65,7 +66,16 @@ class Served:
         return self._process.pid
 
     def start(self) -> None:
-        command = [*self._before, sys.executable, "-m", "wayline.cli", "serve", str(self.folder), "--port", str(self.port)]
+        command = [
+            *self._before,
+            sys.executable,
+            "-m",
+            "wayline.cli",
+            "serve",
+            str(self.folder),
+            "--port",
+            str(self.port),
+        ]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
         self._process = subprocess.Popen(
             command, stdout=self.said, stderr=self.said, env=environment, start_new_session=True
@@ -80,13 +90,29 @@ class Served:
             if self.is_running():
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(20)
+            waited(self._is_free)  # what it ran under may end before it does
+
+    def _is_free(self) -> bool:
+        path = self.folder / KEPT / "wayline.lock"
+        if not path.exists():
+            return True
+        with path.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    def ended(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(30)
 
     def end(self) -> int:
         """Ask it to end, and wait."""
-        assert self._process is not None
         if self.is_running():
-            os.killpg(self._process.pid, signal.SIGTERM)
-        return self._process.wait(30)
+            os.killpg(self.pid, signal.SIGTERM)
+        return self.ended()
 
     def words(self) -> str:
         """What it has said so far."""

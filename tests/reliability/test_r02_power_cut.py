@@ -1,7 +1,8 @@
 """R2, S13: what the collector acknowledged over HTTP is on the disk itself when the power fails.
 
 The shop lives on a small file system in a file. While `wayline serve` takes events, it is stopped and the file copied,
-which is what a power cut would leave; the copy is mounted and opened. `WAYLINE_CUTS` counts them (`make power-cuts`: 25).
+which is what a power cut would leave; the copy is mounted and opened. `WAYLINE_CUTS` counts them (2 here;
+`make power-cuts` does 25).
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ __all__ = ["Health", "Keeper", "Pace", "Running"]
 
 _log = structlog.get_logger()
 _APPENDED_MAX = 10_000  # internal events written to the log at a time
+_BACK_MAX = timedelta(days=1)  # a clock set back by more is followed; by less, time stands still until it is there
 
 
 _State: TypeAlias = Literal["starting", "running", "in trouble", "stopped"]
@@ -101,7 +102,9 @@ class Keeper:
 
     def look(self, now: datetime) -> float:
         """Do what can be done now; how many seconds until the next look is needed."""
-        # A wall clock may be set back; time in the engine never is.
+        if self._now - now > _BACK_MAX:
+            self._set_back(now)
+        # A wall clock may be set back; time in the engine stands still until it is there again.
         now = self._now = max(now, self._now)
         try:
             pause = self._look(now)
@@ -165,6 +168,15 @@ class Keeper:
         self._kept_at = now
         self.engine = engine
         return engine
+
+    def _set_back(self, now: datetime) -> None:
+        """The clock was far ahead, and is no more: standing still would leave everybody waiting for weeks.
+
+        What was done stays done: it is on disk, and the engine begins from there, as after any start.
+        """
+        _log.warning("the clock was set back", by=str(self._now - now))
+        self._now = self._kept_at = now
+        self.engine = self._schedules = None
 
     def _announced(self, engine: Embedded, now: datetime) -> int:
         """Put the events that schedules have due into the log; how many there were."""

@@ -255,9 +255,11 @@ def _health(store: Store, running: Running, intake: Intake, keys: Keys) -> Calla
             head = store.log.head()
         except StoreUnavailable as error:
             return JSONResponse({"status": "in trouble", "trouble": str(error)}, 503)
+        unstorable = intake.trouble()
+        state = "in trouble" if unstorable else health.state
         told = {
-            "status": "ok" if health.state == "running" else health.state,
-            "trouble": health.trouble,
+            "status": "ok" if state == "running" else state,
+            "trouble": unstorable or health.trouble,
             "engine": {
                 "looked_at": health.looked_at and health.looked_at.isoformat(),
                 "behind": head - health.position,
@@ -268,7 +270,7 @@ def _health(store: Store, running: Running, intake: Intake, keys: Keys) -> Calla
             "collector": intake.counts.summary(),
             "keys": keys.trouble or "ok",
         }
-        return JSONResponse(told, 200 if health.state in ("running", "starting") else 503)
+        return JSONResponse(told, 200 if state in ("running", "starting") else 503)
 
     return answer
 

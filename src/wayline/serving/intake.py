@@ -7,6 +7,8 @@ takes them all: a single request waits for one commit, a thousand of them wait f
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,7 @@ _log = structlog.get_logger()
 QUEUE_BYTES_MAX = 64 << 20  # of bodies being read or waiting to be written
 _GROUP_MESSAGES_MAX = 5000  # in one commit
 _GROUP_BYTES_MAX = 16 << 20  # of bodies in one commit
+_TROUBLE_SECONDS = 5.0  # for so long a refusal counts as trouble, whatever was stored since
 
 
 class QueueFull(Exception):
@@ -80,6 +83,8 @@ class Intake:
         self._waiting: deque[_Offer] = deque()
         self._writing: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(1 + READERS_MAX, "wayline-collector")
+        self._refusal = ("", -math.inf)
+        """What the store last said when it refused, and when."""
         self.counts = Counts()
 
     async def store(self, delivered: Delivered, size: int) -> Sequence[tuple[int, Rejected]]:
@@ -91,6 +96,24 @@ class Intake:
         self._waiting.append(offer)
         self._begin()
         return await offer.answer
+
+    def trouble(self) -> str:
+        """Why nothing can be stored; empty if it can, as far as is known. May wait for the disk."""
+        reason, at = self._refusal
+        if not reason or time.monotonic() - at < _TROUBLE_SECONDS:
+            return reason
+        # Nobody may be sending because this was said, so it is tried with nothing to store.
+        try:
+            self._collector.collect()
+        except StoreUnavailable as error:
+            return str(error)
+        self._refusal = ("", -math.inf)
+        return ""
+
+    def _refused(self, reason: str) -> None:
+        if reason != self._refusal[0]:
+            _log.error("nothing can be stored", reason=reason)
+        self._refusal = (reason, time.monotonic())
 
     async def close(self) -> None:
         """Write what still waits, then end."""
@@ -129,6 +152,7 @@ class Intake:
             delivered = [offer.delivered for offer in group]
             collected = await loop.run_in_executor(self._threads, lambda: self._collector.collect(*delivered))
         except StoreUnavailable as error:
+            self._refused(str(error))
             for offer in group:
                 self._answer(offer, error)
         except Exception as error:  # noqa: BLE001 - the top of the writer: one poisonous request may not fail its neighbours
