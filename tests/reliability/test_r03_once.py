@@ -31,7 +31,8 @@ def test_r03_many_at_once_tell_the_same_and_it_is_stored_once(tmp_path: Path) ->
         with ThreadPoolExecutor(8) as many:
             list(many.map(lambda _: told(url, *viewed), range(16)))
         after = served.health()[1]["collector"]
-        grown = {name: after.get(name, 0) - before.get(name, 0) for name in ("accepted", "stored", "duplicate", "conflict")}
+        names = ("accepted", "stored", "duplicate", "conflict")
+        grown = {name: after.get(name, 0) - before.get(name, 0) for name in names}
         assert grown == {"accepted": 320, "stored": 20, "duplicate": 300, "conflict": 0}
 
         told(url, {**viewed[3], "properties": {"sku": "another"}})
