@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from wayline.playbook.grammar import Field, Kinds, Listing, Number, Record, Section, Text
+from wayline.playbook.grammar import Duration, Field, Kinds, Listing, Number, Record, Section, Text, YesNo
 
 __all__ = ["ENVIRONMENT", "KEY_PREFIXES", "SCOPES", "SOURCE", "check_sources"]
 
@@ -56,6 +56,18 @@ _USER_ID_FROM: Final = Field(
     "What the shop's own tracking sends as `userId` of whoever has logged in; `customer_id` if not said.",
 )
 
+_DROPPED: Final = {
+    "inbox": Field(Text(), "The folder; `inbox/NAME` in the shop's folder if not said."),
+    "every": Field(Duration(), "How often it is looked into; 10 seconds if not said."),
+    "complete": Field(
+        Text(("settled", "marker"), means="when a file is whole"),
+        "When a file is whole: `settled`, once it has not changed for a while, or `marker`, once FILE.done stands "
+        "beside it; `settled` if not said.",
+    ),
+    "settle": Field(Duration(), "How long a file must not have changed; 10 seconds if not said."),
+    "keep": Field(Duration(), "How long files that are done are kept; 30 days if not said."),
+}
+
 SOURCE: Final = Kinds(
     {
         "tracking": Record(
@@ -94,6 +106,23 @@ SOURCE: Final = Kinds(
                 ),
             },
             "a source",
+        ),
+        "drop": Record(
+            {
+                "kind": _kind("drop", "A folder that tills and exports put files into: docs/how-to/stores.md."),
+                "mapping": Field(
+                    Listing(Text(), single=True, least=1, most=32),
+                    "How files are read: a mapping or set that comes with Wayline, or a path; of several, the first "
+                    "whose columns a file has.",
+                    required=True,
+                    default=(),
+                ),
+                "fires": Field(
+                    YesNo(), "Whether what a file tells may start journeys; yes if not said. History starts nothing."
+                ),
+                **_DROPPED,
+            },
+            "a drop folder",
         ),
         "webhook": Record(
             {

@@ -36,6 +36,7 @@ from wayline.domain import Playbook
 from wayline.errors import OperatorError, StoreUnavailable
 from wayline.playbook.settings import read_sources
 from wayline.runtime.collecting import Collector
+from wayline.runtime.dropping import Drop, Dropping, drops_of
 from wayline.runtime.embedded import calm_collector
 from wayline.runtime.folders import KEPT, keep_versions, read_files
 from wayline.runtime.readers import Readers
@@ -90,7 +91,8 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
             else:
                 receivers = open_receivers(playbook.settings.get("sources", {}), os.environ, _shop(store, playbook))
                 keys = _keys(playbook, os.environ, folder / "wayline.toml")
-                serving = compose(store, playbook, channels, keys=keys, receivers=receivers, hosts=hosts)
+                drops = drops_of(folder, playbook.settings)
+                serving = compose(store, playbook, channels, keys=keys, receivers=receivers, drops=drops, hosts=hosts)
             address = listening.getsockname()
             _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
             calm_collector()
@@ -104,6 +106,7 @@ def compose(
     *,
     keys: Keys | None = None,
     receivers: Mapping[str, Receiver] | None = None,
+    drops: Sequence[Drop] = (),
     hosts: frozenset[str] = LOOPBACK,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Serving:
@@ -111,8 +114,10 @@ def compose(
     latest = Latest(lambda: build(store.state, store.log, playbook, now=clock()))
     shipper = Shipper(store) if store.folder is not None else None
     readers = Readers(store.vault.keyed, playbook.currency, key=store.pseudonym_key)
+    dropping = Dropping(store, drops, on_stored=lambda: running.told(), clock=clock)
 
     def beside(now: datetime) -> None:
+        dropping.look(now)
         if shipper is not None:
             shipper.look(now)
         readers.look()
@@ -132,7 +137,7 @@ def compose(
         Route("/v1/{path:path}", _Unknown(intake)),  # behind all that is known under /v1
         _pages(store, playbook, latest, hosts, [Route("/metrics", _figures(store, running, intake, clock))]),
     ]
-    app = Starlette(routes=routes, lifespan=_lifespan(latest, running, intake, shipper))
+    app = Starlette(routes=routes, lifespan=_lifespan(latest, running, intake, shipper, dropping))
     return Serving(app, running, intake, latest)
 
 
@@ -167,7 +172,11 @@ def _figures(store: Store, running: Running, intake: Intake, clock: Callable[[],
 
 
 def _lifespan(
-    latest: Latest, running: Running | None = None, intake: Intake | None = None, shipper: Shipper | None = None
+    latest: Latest,
+    running: Running | None = None,
+    intake: Intake | None = None,
+    shipper: Shipper | None = None,
+    dropping: Dropping | None = None,
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     """What begins before the first answer and ends after the last one, while the stores are open."""
 
@@ -181,6 +190,8 @@ def _lifespan(
         finally:
             if intake is not None:
                 await intake.close()
+            if dropping is not None and not await asyncio.to_thread(dropping.close):
+                _log.warning("a dropped file is still being read; it is read again from its start at the next one")
             if running is not None and not await asyncio.to_thread(running.stop):
                 _log.warning("a message is still being handed over; what becomes of it is looked up at the next start")
             if shipper is not None:

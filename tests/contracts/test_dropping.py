@@ -1,0 +1,252 @@
+"""A drop folder takes in what is whole, once, whatever happens meanwhile: over every store."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.contracts.test_importing import wayline
+from tests.contracts.test_serving import serve, shop_folder
+
+from wayline.errors import AuthorError, StoreUnavailable
+from wayline.runtime import dropping, importing
+from wayline.runtime.dropping import Drop, Dropped, Dropping, begun, drops_of, once, settled, take_in
+from wayline.store.opening import Store, open_store
+
+HEADER = "store_id,receipt_id,sold_at,sku,quantity,price,customer_id"
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with open_store(tmp_path / "kept" if request.param == "sqlite" else None) as opened:
+        yield opened
+
+
+def settings(**said: Any) -> dict[str, Any]:
+    shop = {"currency": "EUR", "zone": "Europe/Berlin"}
+    return {"shop": shop, "sources": {"till": {"kind": "drop", "mapping": "pos", **said}}}
+
+
+@pytest.fixture
+def drop(tmp_path: Path) -> Drop:
+    (found,) = drops_of(tmp_path, settings())
+    return found
+
+
+def receipts(*numbers: int, price: str = "9.99") -> str:
+    return "\n".join([HEADER, *(f"kiel,{n},2026-11-24 10:00,socks,1,{price},c{n}" for n in numbers), ""])
+
+
+def put(drop: Drop, name: str, text: str, *, age: float = 60) -> Path:
+    drop.inbox.mkdir(parents=True, exist_ok=True)
+    path = drop.inbox / name
+    path.write_text(text)
+    at = NOW.timestamp() - age
+    os.utime(path, (at, at))
+    return path
+
+
+def looked(drop: Drop, store: Store, now: datetime = NOW) -> list[Dropped]:
+    """One look by hand."""
+    return once(drop, store, now, lambda progress: None)[0]
+
+
+def stored(store: Store) -> list[str]:
+    return [event.event_id for event in store.log.read(0, 10_000)]
+
+
+def test_a_file_is_taken_in_fires_as_its_source_and_moves_to_done(drop: Drop, store: Store) -> None:
+    put(drop, "monday.csv", receipts(1, 2))
+    (taken,) = looked(drop, store)
+    assert taken.moved_to == drop.inbox / "done" / "monday.csv" and taken.moved_to.exists()
+    events = store.log.read(0, 10)
+    assert [(event.name, event.source, event.fires) for event in events] == [("Store Purchase", "till", True)] * 2
+    assert events[0].properties["revenue"] == 999 and events[0].occurred_at.hour == 9
+    assert sorted(path.name for path in drop.inbox.iterdir()) == ["done", "refused", "working"]
+
+
+def test_history_starts_nothing_where_the_source_says_so(tmp_path: Path, store: Store) -> None:
+    (drop,) = drops_of(tmp_path, settings(fires=False))
+    put(drop, "old.csv", receipts(1))
+    looked(drop, store)
+    assert [event.fires for event in store.log.read(0, 10)] == [False]
+
+
+def test_a_file_dropped_twice_or_with_more_in_it_stores_only_what_is_new(drop: Drop, store: Store) -> None:
+    for name, numbers in (("a.csv", (1, 2)), ("b.csv", (1, 2)), ("a.csv", (1, 2, 3))):
+        put(drop, name, receipts(*numbers))
+        looked(drop, store)
+    assert stored(store) == [f"store-purchase:kiel:{n}" for n in (1, 2, 3)]
+    assert sorted(path.name for path in (drop.inbox / "done").iterdir()) == ["a-2.csv", "a.csv", "b.csv"]
+
+
+def test_one_bad_row_is_refused_with_its_reason_and_its_neighbours_are_kept(drop: Drop, store: Store) -> None:
+    put(drop, "a.csv", receipts(1, 2) + "kiel,3,yesterday,socks,1,9.99,c3\n")
+    (taken,) = looked(drop, store)
+    assert taken.refused == 1 and taken.moved_to == drop.inbox / "refused" / "a.csv"
+    refused = drop.inbox / "refused" / "a.csv.refused.csv"
+    assert "kiel,3,yesterday" in refused.read_text() and "expected a time" in refused.read_text()
+    assert len(stored(store)) == 2
+    # Put right and dropped again, it is what was missing.
+    put(drop, "a.refused.csv", refused.read_text().replace("yesterday", "2026-11-24 10:00"))
+    (again,) = looked(drop, store)
+    assert again.refused == 0 and stored(store)[2:] == ["store-purchase:kiel:3"]
+
+
+def test_a_file_that_is_none_is_refused_as_a_whole_and_the_next_one_goes_on(drop: Drop, store: Store) -> None:
+    put(drop, "a.csv", "what,ever\n1,2\n", age=70)
+    put(drop, "b.csv", receipts(1))
+    bad, good = looked(drop, store)
+    assert "none of these mappings" in bad.problem and good.problem == ""
+    assert "none of these mappings" in (drop.inbox / "refused" / "a.csv.reason.txt").read_text()
+    assert stored(store) == ["store-purchase:kiel:1"]
+
+
+def test_what_may_still_be_written_is_left_alone(drop: Drop, store: Store) -> None:
+    put(drop, "growing.csv", receipts(1), age=3)
+    for name in ("half.csv.part", ".hidden.csv", "~lock.csv", "half.tmp"):
+        put(drop, name, receipts(2))
+    (drop.inbox / "link.csv").symlink_to(put(drop, ".elsewhere", receipts(3)))
+    assert looked(drop, store) == [] and settled(drop, NOW)[1] == [drop.inbox / "growing.csv"]
+    assert [each.file for each in looked(drop, store, NOW + timedelta(seconds=8))] == ["growing.csv"]
+
+
+def test_where_markers_are_used_a_file_waits_for_its_own(tmp_path: Path, store: Store) -> None:
+    (drop,) = drops_of(tmp_path, settings(complete="marker"))
+    put(drop, "a.csv", receipts(1))
+    assert looked(drop, store) == []
+    put(drop, "a.csv.done", "")
+    assert [each.file for each in looked(drop, store)] == ["a.csv"]
+    assert not (drop.inbox / "a.csv.done").exists()
+
+
+class Killed(BaseException):
+    """As if the process had died here."""
+
+
+def test_killed_half_way_it_goes_on_and_stores_nothing_twice(
+    drop: Drop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH_MAX", 10)
+    put(drop, "a.csv", receipts(*range(35)) + "kiel,99,yesterday,socks,1,9.99,c3\n")
+
+    def die(progress: importing.Progress) -> None:
+        if progress.messages == 20:
+            raise Killed
+
+    (path,) = begun(drop, settled(drop, NOW)[0])
+    with pytest.raises(Killed):
+        take_in(drop, store, path, NOW, die)
+    assert len(stored(store)) == 20
+    put(drop, "b.csv", receipts(99), age=10)
+    first, second = looked(drop, store)
+    assert (first.file, first.reports[0].duplicates, first.refused, second.file) == ("a.csv", 20, 1, "b.csv")
+    assert len(stored(store)) == len(set(stored(store))) == 36
+
+
+def test_done_files_are_not_kept_for_ever(drop: Drop, store: Store) -> None:
+    put(drop, "a.csv", receipts(1))
+    looked(drop, store, datetime.now(UTC))
+    assert (drop.inbox / "done" / "a.csv").exists()
+    looked(drop, store, datetime.now(UTC) + timedelta(days=31))
+    assert list((drop.inbox / "done").iterdir()) == []
+
+
+def waited(until: Any, seconds: float = 10) -> None:
+    ends = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < ends, "it never came true"
+        time.sleep(0.01)
+
+
+def test_served_it_waits_until_a_file_has_stood_still_by_its_own_clock(tmp_path: Path, store: Store) -> None:
+    (drop,) = drops_of(tmp_path, settings(settle="20 seconds", every="1 second"))
+    now = [NOW]
+    told: list[int] = []
+    serving = Dropping(store, [drop], on_stored=lambda: told.append(1), clock=lambda: now[0])
+
+    def look(seconds: float) -> None:
+        now[0] += timedelta(seconds=seconds)
+        serving.look(now[0])
+        waited(lambda: serving._thread is None or not serving._thread.is_alive())
+
+    put(drop, "a.csv", receipts(1), age=-86_400)  # whoever wrote it has a clock a day ahead
+    look(2)
+    look(10)
+    put(drop, "a.csv", receipts(1, 2), age=-86_400)
+    look(15)
+    assert stored(store) == []
+    look(21)
+    assert len(stored(store)) == 2 and told
+    assert serving.close()
+
+
+def test_a_store_that_cannot_be_written_makes_a_file_wait(
+    drop: Drop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(drop, "a.csv", receipts(1))
+
+    def full(*told: Any) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store.log), "append", full)
+        serving = Dropping(store, [drop], clock=lambda: NOW)
+        serving._watches[0].drop = drop
+        for path in begun(drop, settled(drop, NOW)[0]):
+            serving._take(drop, path, NOW)
+    assert [path.name for path in (drop.inbox / "working").iterdir()] == ["a.csv"]
+    assert [each.file for each in looked(drop, store)] == ["a.csv"] and len(stored(store)) == 1
+
+
+# ------------------------------------------------------------------ as it is run
+
+
+def till_shop(folder: Path) -> Path:
+    shop = shop_folder(folder)
+    with (shop / "wayline.toml").open("a") as settings_file:
+        settings_file.write(
+            '\n[sources.till]\nkind = "drop"\nmapping = "pos"\nsettle = "1 second"\nevery = "1 second"\n'
+        )
+    return shop
+
+
+def test_a_served_shop_takes_in_what_a_till_drops(tmp_path: Path) -> None:
+    shop = till_shop(tmp_path / "shop")
+    inbox = shop / "inbox" / "till"
+    with serve(shop) as (running, _):
+        waited(inbox.is_dir, 20)
+        (inbox / ".a.csv").write_text(receipts(1, 2))
+        (inbox / ".a.csv").rename(inbox / "a.csv")
+        waited((inbox / "done" / "a.csv").exists, 20)
+        running.terminate()
+        assert running.wait(20) == 0
+    with open_store(shop / ".wayline") as kept:
+        assert [event.source for event in kept.log.read(0, 10)] == ["till", "till"]
+        assert len(list(kept.state.customer_ids())) == 2
+
+
+def test_the_command_takes_in_what_lies_there_and_says_what_became_of_it(tmp_path: Path) -> None:
+    shop = till_shop(tmp_path / "shop")
+    (shop / "inbox" / "till").mkdir(parents=True)
+    (shop / "inbox" / "till" / "a.csv").write_text(receipts(1) + "kiel,3,yesterday,socks,1,9.99,c3\n")
+    soon = time.time() + 60
+    os.utime(shop / "inbox" / "till" / "a.csv", (soon, soon))
+    left = wayline("sources", "drop", shop)
+    assert "a.csv changed a moment ago" in left.stdout and "nothing to take in" in left.stdout, left.stderr
+    done = wayline("sources", "drop", shop, "--at-once")
+    assert done.returncode == 0 and "refused: bad_cell" in done.stdout and "refused/a.csv" in done.stdout
+    none = wayline("sources", "drop", shop, "--only", "web")
+    assert none.returncode == 3 and 'kind = "drop"' in none.stderr
+
+
+def test_a_mapping_nobody_made_is_told_before_anything_is_served(tmp_path: Path) -> None:
+    with pytest.raises(AuthorError, match="no mapping can be read here"):
+        drops_of(tmp_path, settings(mapping="tills.yaml"))
+    assert dropping.KINDS[0] == "drop"
