@@ -22,8 +22,8 @@ __all__ = [
     "Enrollment", "EntryRefusal", "Estimate", "Event", "Facet", "Facts", "HandOver", "Hold", "Identifier",
     "Interpreter", "Journey", "JourneyStep", "Lane", "Link", "Memory", "Merge", "Message", "Owner", "Playbook",
     "Policy", "Product", "Proposal", "Propose", "Purpose", "Question", "QuietHours", "Ranked", "Receipt", "Reentry",
-    "Refusal", "Register", "Review", "Schedule", "Split", "Stage", "Stamp", "Standing", "Stimulus", "Suppression",
-    "Tally", "Tie", "Turn", "Verdict", "Wait", "Wake", "World",
+    "Refusal", "Register", "Review", "Schedule", "Signal", "Split", "Stage", "Stamp", "Standing", "Stimulus",
+    "Suppression", "Tally", "Tie", "Turn", "Verdict", "Wait", "Wake", "World",
 ]  # fmt: skip
 
 Purpose: TypeAlias = Literal["marketing", "transactional", "service"]
@@ -355,7 +355,9 @@ class Facet(Struct, frozen=True, gc=False, kw_only=True, cache_hash=True):
     resets: tuple[str, ...] = ()
     """`ledger`: events since which it counts."""
     priority: tuple[str, ...] = ()
-    """`latest_per_key`: event names, most trusted first; within one, the newest wins."""
+    """`latest_per_key`: event names, most trusted first; within one, the most trusted source, then the newest wins."""
+    trust: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """`latest_per_key`: event name to its sources, most trusted first, where a signal says so; others come last."""
     of: str = ""
     """`derived`: the facet it is read from."""
     read: str = ""
@@ -576,6 +578,22 @@ class Content(Struct, frozen=True, gc=False, kw_only=True):
     reads: frozenset[str] = frozenset()
 
 
+class Signal(Struct, frozen=True, gc=False, kw_only=True):
+    """What is agreed of the events of one name: what they must carry, whose word counts, how often they come."""
+
+    name: str
+    requires: tuple[str, ...] = ()
+    """Property paths that must be there (`order_id`, `products[].sku`)."""
+    values: Mapping[str, tuple[Any, ...]] = {}
+    """Property path to the values it may have."""
+    refuses: bool = False
+    """Whether an event that breaks this is rejected; else it is kept with a note, and counted."""
+    truth: tuple[str, ...] = ()
+    """Sources, most trusted first: where two tell of one thing, the first of these stands."""
+    every: timedelta | None = None
+    """The longest silence that is not alarming."""
+
+
 class Playbook(Struct, frozen=True, gc=False, kw_only=True):
     """A whole project, compiled: what journeys, policy, facets, questions and content say together."""
 
@@ -593,6 +611,8 @@ class Playbook(Struct, frozen=True, gc=False, kw_only=True):
     entering: Mapping[str, tuple[Journey, ...]] = {}
     """Event name to the current journeys it may start."""
     schedules: tuple[Schedule, ...] = ()
+    signals: Mapping[str, Signal] = {}
+    """Event name to what is agreed of it."""
     currency: str = "EUR"
     language: str = "en"
     settings: Mapping[str, Any] = {}

@@ -79,6 +79,8 @@ _ROWS = (
           size_max=4),
     Facet(name="per_line", kind="latest_per_key", events=("Ordered", "Viewed"), key="order_id + products[].sku",
           fields=("products[].price", "products[].quantity", "ok"), window=3 * DAY, size_max=6),
+    Facet(name="per_trust", kind="latest_per_key", events=("Ordered", "Shipped", "Other"), priority=("Shipped",),
+          trust=(("Ordered", ("t", "s")), ("Other", ("t",))), key="order_id", fields=("$name", "price"), size_max=4),
     Facet(name="ledger", kind="ledger", events=("Added",), removes=("Removed",),
           resets=("Emptied", "Ordered"), key="sku", fields=("price", "quantity", "kind"), size_max=7),
     Facet(name="ledger_lines", kind="ledger", events=("Added", "Viewed"), removes=("Ordered",), resets=("Viewed",),
@@ -123,7 +125,7 @@ def _derived() -> list[Facet]:
     for of in _ROWS:
         has = {path.split(".")[-1].replace("$name", "event") for path in (*of.fields, of.value) if path} | {"at"}
         has |= {"key"} if of.kind != "recent" else set()
-        for read in READINGS if of.name in ("recent", "per_key", "ledger") else ("value", "newest", "first_at"):
+        for read in READINGS if of.name in ("recent", "per_key", "per_trust", "ledger") else ("value", "newest", "first_at"):
             value = _FIELDS.get(read, "")
             if value and value not in has:
                 value = "sku" if "sku" in has else "price" if "price" in has else ""

@@ -85,18 +85,25 @@ def replay(folder: Folder, as_json: AsJson = False) -> None:
 
 @app.command()
 def doctor(folder: Folder, as_json: AsJson = False) -> None:
-    """Look a shop's folder over: what is kept, what waits, what is stuck, what was set aside.
+    """Look a shop's folder over: what is kept, waits or is stuck, and whether each journey is told what it needs.
 
     Example: wayline doctor var/shop
     """
+    from datetime import UTC, datetime
+
     from wayline.runtime.replaying import examine
+    from wayline.runtime.signals import examine_signals, in_words
+    from wayline.serving.season import MARK
 
     with opened(folder) as store:
+        now = datetime.now(UTC)
         health = examine(store.log, store.state)
+        if (folder / MARK).exists():  # a simulated shop: its clock stands where the season ended
+            now = max((event.received_at for event in store.log.read(store.log.head() - 1, 1)), default=now)
+        signals = examine_signals(store.log, kept_playbook(folder, store), now)
     if as_json:
-        print_json(health)
+        print_json({"lines": health.lines, "problems": health.problems, "counts": health.counts, "signals": signals})
     else:
-        for line in health.lines:
-            print(line)
+        print("\n".join((*in_words(signals), "", *health.lines)))
     if health.problems:
         raise typer.Exit(1)

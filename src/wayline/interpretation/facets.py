@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 from wayline.domain import Event, Facet
 from wayline.interpretation.paths import elements_of, facts_of, getter, parts_of
 from wayline.interpretation.point_in_time import sql
-from wayline.interpretation.readings import EPOCH, read, size_of, state_key, tiles_of
+from wayline.interpretation.readings import EPOCH, rank_of, ranks_of, read, size_of, state_key, tiles_of
 
 __all__ = ["fingerprint", "fold", "merge", "read", "sql", "touches"]
 
@@ -77,7 +77,14 @@ def fingerprint(facets: Sequence[Facet]) -> str:
 
 def _shape(facet: Facet) -> tuple[Any, ...]:
     where = facet.where.text if facet.where is not None else ""
-    lists = (facet.events, facet.removes, facet.resets, facet.priority, facet.fields)
+    lists = (
+        facet.events,
+        facet.removes,
+        facet.resets,
+        facet.priority,
+        facet.fields,
+        *((facet.trust,) if facet.trust else ()),
+    )
     return (facet.name, facet.kind, where, facet.value, facet.key, facet.size_max, facet.window, facet.tile, lists)
 
 
@@ -229,11 +236,12 @@ def _add_row(rows: list[Any] | None, row: list[Any], size: int) -> list[Any]:
 def _latest_per_key(facet: Facet, name: str) -> _Step:
     keys = len(parts_of(facet.key))
     elements = elements_of((*parts_of(facet.key), *facet.fields))
-    rank = facet.priority.index(name) if name in facet.priority else len(facet.priority)
-    prefix, size = f"{rank}|", size_of(facet)
+    rank, ranks = rank_of(facet, name), ranks_of(facet, name)
+    size = size_of(facet)
 
     def latest_per_key(state: _State, event: Event) -> _State:
         registers = state
+        prefix = f"{ranks.get(event.source, rank)}|"
         for index, values in enumerate(elements(event)):
             key = _key_of(values[:keys])
             if key is not None:

@@ -36,7 +36,7 @@ from wayline.conditions.tree import (
 from wayline.domain import Facet
 from wayline.errors import AuthorError
 from wayline.interpretation.paths import ELEMENTS_MAX, TEXT_MAX, WHOLE_MAX, column, list_of, parts_of
-from wayline.interpretation.readings import ROW_KINDS, VISIT_GAP, size_of, tiles_of
+from wayline.interpretation.readings import ROW_KINDS, VISIT_GAP, rank_of, ranks_of, size_of, tiles_of
 
 # ruff: noqa: S608 - what is put together here are names and paths of a compiled playbook, each quoted; no value is.
 
@@ -235,7 +235,6 @@ def _touched(facet: Facet, events: str) -> list[str]:
             f"list_slice(CAST({listed} AS JSON[]), 1, {ELEMENTS_MAX}) ELSE [__properties] END"
         )
     fields = "".join(f", {_value(path)} AS {_named('__f_' + column(path))}" for path in _paths(facet))
-    rank = "".join(f" WHEN {_quoted(name)} THEN {rank}" for rank, name in enumerate(facet.priority))
     return [
         "__named AS (SELECT event_id AS __id, source AS __source, name AS __name, customer_id AS __customer, "
         "occurred_at AS __at, position AS __position, CAST(properties AS JSON) AS __properties "
@@ -245,9 +244,20 @@ def _touched(facet: Facet, events: str) -> list[str]:
         "__unnested AS (SELECT *, unnest(__elements) AS __element, "
         "generate_subscripts(__elements, 1) AS __index FROM __listed)",
         f"__touched AS (SELECT __id, __source, __name, __customer, __at, __position, __index, "
-        f"{'CASE __name' + rank + f' ELSE {len(facet.priority)} END' if rank else '0'} AS __rank, "
+        f"{_ranked(facet)} AS __rank, "
         f"{_key(facet) if facet.key else 'NULL'} AS __key{fields} FROM __unnested)",
     ]
+
+
+def _ranked(facet: Facet) -> str:
+    """How much a telling counts: by the event's name, then by its source where some are trusted more."""
+    cases = [
+        f"WHEN __name = {_quoted(name)} AND __source = {_quoted(source)} THEN {rank}"
+        for name in facet.events
+        for source, rank in ranks_of(facet, name).items()
+    ]
+    cases += [f"WHEN __name = {_quoted(name)} THEN {rank_of(facet, name)}" for name in facet.events]
+    return f"CASE {' '.join(cases)} END" if facet.priority or facet.trust else "0"
 
 
 def _fact(where: Condition, name: str) -> str:

@@ -24,6 +24,8 @@ __all__ = [
     "ROW_KINDS",
     "SIZE_DEFAULT",
     "VISIT_GAP",
+    "rank_of",
+    "ranks_of",
     "read",
     "size_of",
     "state_key",
@@ -47,6 +49,23 @@ def state_key(facet: Facet) -> str:
     """
     shape = (facet.kind, facet.value, facet.key, facet.fields, facet.priority, facet.window and facet.tile)
     return f"{facet.name}:{blake2b(repr(shape).encode(), digest_size=3).hexdigest()}"
+
+
+def rank_of(facet: Facet, name: str) -> int:
+    """How much an event of this name counts, told by a source nobody trusts more than another; 0 counts most."""
+    place = facet.priority.index(name) if name in facet.priority else len(facet.priority)
+    return place * _ranks_per_name(facet) + len(dict(facet.trust).get(name, ()))
+
+
+def ranks_of(facet: Facet, name: str) -> dict[str, int]:
+    """How much it counts by each source that is trusted more than others."""
+    sources = dict(facet.trust).get(name, ())
+    first = rank_of(facet, name) - len(sources)
+    return {source: first + place for place, source in enumerate(sources)}
+
+
+def _ranks_per_name(facet: Facet) -> int:
+    return 1 + max((len(sources) for _, sources in facet.trust), default=0)
 
 
 def size_of(facet: Facet) -> int:

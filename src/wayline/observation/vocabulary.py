@@ -108,6 +108,7 @@ REJECTIONS: Final = MappingProxyType(
         "ancient": "a time before 1990, or one that becomes so when the client's clock is corrected",
         "bad_amount": "not an amount: a comma for the point, a currency sign, too large, a price below zero",
         "bad_identifier": "an id with characters that cannot be printed",
+        "contract": "it breaks what signals.yaml says of the signal, which refuses what is broken",
         "bad_time": "not ISO 8601, or beyond the calendar",
         "lone_surrogate": "half of a surrogate pair",
         "mixed_currencies": "a product in another currency than its event",
@@ -135,6 +136,7 @@ NOTES: Final = MappingProxyType(
     {
         "alias: ...": "the name the sender used",
         "identity token: ...": "why a signed identity did not count",
+        "contract: ...": "what it breaks of what signals.yaml says of the signal; it is kept and counted",
         "event_id assigned": "there was no messageId; a retry of a dated message gets the same one again",
         "... blocked: ...": "an identifier that names nobody (`0`, `-1`, `null`, `undefined`) was left out",
         "... is no email": "an identifier of the wrong form was left out; it is in the vault",

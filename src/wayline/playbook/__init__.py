@@ -6,6 +6,7 @@
 | `facets.yaml` | what is remembered of a customer |
 | `questions.yaml` | who answers what is asked about one |
 | `policy.yaml` | how all proposals are judged |
+| `signals.yaml` | what is agreed of events: what they must carry, whose word counts, how often they come |
 | `content/NAME.yaml` | an approved text, per language |
 | `journeys/NAME.yaml` | a journey |
 | `tests/NAME.yaml` | what should be decided; read by the rehearsal, not here |
@@ -25,7 +26,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wayline.domain import Content, Facet, Journey, Playbook, Policy
+from wayline.domain import Content, Facet, Journey, Playbook, Policy, Signal
 from wayline.errors import AuthorError, Problem
 from wayline.interpretation.estimates import RULES
 from wayline.observation.money import EXPONENTS
@@ -36,13 +37,14 @@ from wayline.playbook.grammar import Shape
 from wayline.playbook.journeys import JOURNEY, read_journey
 from wayline.playbook.names import Known
 from wayline.playbook.settings import POLICY, SHOP, ShopSettings, read_policy, read_schedules, read_shop
+from wayline.playbook.signals import SIGNALS, read_signals, trusting
 from wayline.playbook.stories import STORIES
 from wayline.playbook.texts import Findings, Node, Place, plain, read_toml, read_yaml
 
 __all__ = ["KINDS", "Checked", "check_playbook", "compile_playbook", "schemas"]
 
 _KNOWN_FILES = re.compile(
-    r"wayline\.toml|(facets|questions|policy)\.ya?ml|(journeys|content)/[^/]+\.ya?ml|tests/.+|\.wayline/.*|.*\.md"
+    r"wayline\.toml|(facets|questions|policy|signals)\.ya?ml|(journeys|content)/[^/]+\.ya?ml|tests/.+|\.wayline/.*|.*\.md"
 )
 
 
@@ -90,6 +92,7 @@ KINDS: Mapping[str, tuple[str, Shape]] = {
     "facets": ("facets.yaml", FACETS),
     "questions": ("questions.yaml", QUESTIONS),
     "policy": ("policy.yaml", POLICY),
+    "signals": ("signals.yaml", SIGNALS),
     "content": ("content/NAME.yaml", CONTENT),
     "journey": ("journeys/NAME.yaml", JOURNEY),
     "stories": ("tests/NAME.yaml", STORIES),
@@ -155,9 +158,13 @@ def _compiled(trees: Mapping[str, Node], findings: Findings) -> Playbook:
         shop=_shop_values(shop),
     )
     digits = EXPONENTS[shop.currency]
+    signals: Mapping[str, Signal] = {}
+    if named := _named(trees, "signals", findings):
+        signals = read_signals(*named, known, cast("Mapping[str, Any]", shop.values.get("sources") or {}))
+        known = replace(known, events=known.events | signals.keys())
     if named := _named(trees, "facets", findings):
         place = replace(named[1], amounts=dict.fromkeys(MONEY, digits))
-        known = replace(known, facets=read_facets(named[0], place, known))
+        known = replace(known, facets=trusting(read_facets(named[0], place, known), signals))
     amounts = dict.fromkeys((*amounts_among(known.facets), *(f"trigger.{name}" for name in MONEY)), digits)
     if named := _named(trees, "questions", findings):
         known = replace(known, questions=read_questions(*named, known.facets, frozenset(RULES)))
@@ -170,7 +177,7 @@ def _compiled(trees: Mapping[str, Node], findings: Findings) -> Playbook:
     ]
     schedules = read_schedules(shop.schedules, known, amounts)
     playbook = _assembled(trees, {journey.name: journey for journey in read}, known, shop)
-    return replace(playbook, policy=policy, schedules=schedules)
+    return replace(playbook, policy=policy, schedules=schedules, signals=signals)
 
 
 def _shop_values(shop: ShopSettings) -> dict[str, object]:

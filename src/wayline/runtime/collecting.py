@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from wayline.domain import Signal
 from wayline.errors import Rejected
 from wayline.observation.events import parse_batch
 from wayline.observation.proofs import Proofs
@@ -60,13 +61,14 @@ class Collector:
         vault: Vault,
         *,
         currency: str = "EUR",
+        signals: Mapping[str, Signal] | None = None,
         reading: Callable[[Sequence[Delivered]], Read] | None = None,
     ) -> None:
-        """`reading` reads the messages, if not this very thread shall."""
+        """`signals` is what is agreed of events by name; `reading` reads messages, if not this very thread shall."""
         self.log = log
         self.vault = vault
         self.currency = currency
-        self._reading = reading or (lambda requests: read(requests, vault.keyed, currency))
+        self._reading = reading or (lambda requests: read(requests, vault.keyed, currency, signals))
 
     def collect(self, *requests: Delivered) -> Collected:
         """Store what can be used, keep what cannot with its reason; all requests in one durable commit.
@@ -98,16 +100,25 @@ class Read(Struct):
     """For each request, the place of each message of it that was rejected, with code, field and reason."""
 
 
-def read(requests: Iterable[Delivered], keyed: Callable[[str, str], str], currency: str) -> Read:
+def read(
+    requests: Iterable[Delivered],
+    keyed: Callable[[str, str], str],
+    currency: str,
+    signals: Mapping[str, Signal] | None = None,
+) -> Read:
     """Read the messages of some requests. Needs no store: any process may do it."""
     found = Read()
     for request in requests:
-        found.refused.append(_read(request, found, keyed, currency))
+        found.refused.append(_read(request, found, keyed, currency, signals or {}))
     return found
 
 
 def _read(
-    request: Delivered, found: Read, keyed: Callable[[str, str], str], currency: str
+    request: Delivered,
+    found: Read,
+    keyed: Callable[[str, str], str],
+    currency: str,
+    signals: Mapping[str, Signal],
 ) -> list[tuple[int, str, str, str]]:
     refused: list[tuple[int, str, str, str]] = []
     found.rejected += (_unreadable(body, why, request) for body, why in request.unreadable)

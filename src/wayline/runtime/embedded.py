@@ -37,6 +37,7 @@ from wayline.governance.consent import zone_of
 from wayline.interpretation import customers
 from wayline.observation import catalog
 from wayline.observation.hands import BY_HAND
+from wayline.observation.quality import counts_for_shelf
 from wayline.orchestration import policy
 from wayline.orchestration.gates import spread
 from wayline.runtime.answering import guarded
@@ -465,7 +466,8 @@ class Embedded:
         return len(batch.products)
 
     def _tell_shelf(self, event: Event, world: World, batch: Batch) -> None:
-        self._changed(self.shelf.take(event), world, batch)
+        if counts_for_shelf(event, self.playbook.signals):
+            self._changed(self.shelf.take(event), world, batch)
 
     def _changed(self, changes: Iterable[catalog.Change], world: World, batch: Batch) -> None:
         changes = tuple(changes)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from queue import Empty, SimpleQueue
@@ -26,6 +26,7 @@ from typing import IO, Final
 import structlog
 from msgspec import Struct, msgpack
 
+from wayline.domain import Signal
 from wayline.runtime.collecting import Delivered, Read, read
 from wayline.store.seal import pseudonym
 
@@ -47,6 +48,7 @@ _PSEUDONYMS_MAX: Final = 1 << 15  # kept at hand by a reader
 class _Setup(Struct):
     key: bytes
     currency: str
+    signals: Mapping[str, Signal] = {}
 
 
 _encode = msgpack.Encoder().encode
@@ -64,12 +66,13 @@ class Readers:
         currency: str,
         *,
         key: bytes = b"",
+        signals: Mapping[str, Signal] | None = None,
         count_max: int = READERS_MAX,
         seconds_now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`key` is that of the pseudonyms; without it no reader is begun."""
         self._keyed = keyed
-        self._setup = _Setup(key, currency)
+        self._setup = _Setup(key, currency, signals or {})
         self._count_max = count_max if key else 0
         self._seconds_now = seconds_now
         self._lock = threading.Lock()
@@ -91,12 +94,15 @@ class Readers:
         given = [each for each in requests if _is_given(each)] if self._begun else []
         found = self._elsewhere(given) if given else None
         if found is None:
-            found = read(requests, self._keyed, self._setup.currency)
+            found = self._here(requests)
         elif len(given) < len(requests):
-            rest = read((each for each in requests if not _is_given(each)), self._keyed, self._setup.currency)
+            rest = self._here([each for each in requests if not _is_given(each)])
             found = _joined(requests, found, rest)
         self._note(self._seconds_now() - began)
         return found
+
+    def _here(self, requests: Sequence[Delivered]) -> Read:
+        return read(requests, self._keyed, self._setup.currency, self._setup.signals)
 
     def look(self) -> None:
         """End the readers if there was little to read for a while; to be called now and then."""
@@ -257,7 +263,7 @@ def main() -> None:
             requests = _requests_of(_taken(given))
         except EOFError:
             return
-        _put(taken, _encode(read(requests, keyed, setup.currency)))
+        _put(taken, _encode(read(requests, keyed, setup.currency, setup.signals)))
 
 
 if __name__ == "__main__":

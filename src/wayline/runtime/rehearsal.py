@@ -140,7 +140,9 @@ class _Stage:
         self.channel = DryRun(clock=lambda: self.now)
         channels = {name: self.channel for name in CHANNELS}
         self.loop = Embedded(self.store.log, self.store.state, self.store.vault, playbook, channels)
-        self.collector = Collector(self.store.log, self.store.vault, currency=playbook.currency)
+        self.collector = Collector(
+            self.store.log, self.store.vault, currency=playbook.currency, signals=playbook.signals
+        )
         self.schedules = Schedules(self.loop)
         self.sent_count = self.asked_count = 0
         self.fed_at = self.now

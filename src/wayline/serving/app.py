@@ -50,6 +50,7 @@ from wayline.serving.latest import Latest
 from wayline.serving.report import Report, build
 from wayline.serving.season import MARK, kept_report
 from wayline.serving.senders import REQUESTS_PER_SECOND, Keys, Watched
+from wayline.serving.signals import signal_routes
 from wayline.serving.unsubscribe import unsubscribing
 from wayline.serving.webhooks import webhooks
 from wayline.sources import Receiver
@@ -113,7 +114,7 @@ def compose(
     """The application over a store. `hosts` are the names of this machine under which the pages answer."""
     latest = Latest(lambda: build(store.state, store.log, playbook, now=clock()))
     shipper = Shipper(store) if store.folder is not None else None
-    readers = Readers(store.vault.keyed, playbook.currency, key=store.pseudonym_key)
+    readers = Readers(store.vault.keyed, playbook.currency, key=store.pseudonym_key, signals=playbook.signals)
     dropping = Dropping(store, drops, on_stored=lambda: running.told(), clock=clock)
 
     def beside(now: datetime) -> None:
@@ -132,6 +133,7 @@ def compose(
     routes: list[BaseRoute] = [
         *tracking(keys, intake, public_url=public_url, **limits, clock=clock),
         *webhooks(receivers or {}, intake, public_url=public_url, clock=clock),
+        *signal_routes(store.log, playbook, collector, keys, on_stored=running.told, clock=clock),
         *unsubscribing(store, playbook, keeper.customer, on_stored=running.told, clock=clock),
         Route("/health", _health(store, running, intake, keys)),
         Route("/v1/{path:path}", _Unknown(intake)),  # behind all that is known under /v1

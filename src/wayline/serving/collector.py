@@ -8,8 +8,6 @@ without which some clients take them for a failing network and retry.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
@@ -29,7 +27,7 @@ from wayline.runtime.collecting import Delivered, decoded
 from wayline.serving import bodies
 from wayline.serving.answers import GIF, JSON, SUCCESS, Refused, Send, after, send, send_preflight, send_refusal
 from wayline.serving.intake import Intake, QueueFull, Room
-from wayline.serving.senders import Keys, Sender
+from wayline.serving.senders import Keys, Sender, key_of_header
 
 __all__ = ["BATCHES", "PIXELS", "SINGLES", "tracking"]
 
@@ -127,7 +125,7 @@ class _Endpoint:
             raise Refused(405, "method", f"expected {self.method}, got {scope['method']}", ((b"allow", allowed),))
         asked = _asked(scope["query_string"])
         query = dict(reversed(asked))  # the first of a name counts
-        in_header = _key_of_header(headers.get(b"authorization", b"").decode("latin-1"))
+        in_header = key_of_header(headers.get(b"authorization", b"").decode("latin-1"))
         # A key that is known from the header is judged before anything of the body is read.
         sender = self._admitted(in_header, headers) if in_header else None
         # Nothing of the body is needed here then: its messages are read by whoever has the time for it.
@@ -242,19 +240,6 @@ def _nobodys(key: str, keys: Keys) -> Refused:
         message = "no write key: send it as Basic user name, as 'writeKey' in the body or the query"
         return Refused(401, "no_write_key", message)
     return Refused(401, "unknown_write_key", "no source has this write key; compare [sources] of wayline.toml")
-
-
-def _key_of_header(header: str) -> str:
-    """The key in an Authorization header: the name of Basic, or what Bearer brings."""
-    scheme, _, value = header.partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    if scheme.lower() != "basic":
-        return ""
-    try:
-        return base64.b64decode(value.strip(), validate=True).decode().partition(":")[0]
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
 
 
 def _page(headers: _Headers) -> str:

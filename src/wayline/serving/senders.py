@@ -8,6 +8,8 @@ looked at again as soon as it changes: a key that is taken out of it is dead wit
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import os
 import secrets
@@ -23,7 +25,7 @@ from msgspec import Struct
 from wayline.errors import WaylineError
 from wayline.playbook.sources import KEY_PREFIXES
 
-__all__ = ["REQUESTS_PER_SECOND", "Keys", "Sender", "Watched", "hashed", "new_key"]
+__all__ = ["REQUESTS_PER_SECOND", "Keys", "Sender", "Watched", "hashed", "key_of_header", "new_key"]
 
 _log = structlog.get_logger()
 
@@ -190,3 +192,16 @@ def hashed(key: str) -> str:
 def new_key(*, is_secret: bool) -> str:
     """A new key, which says by its beginning what it is: scanners of published code find a secret one by it."""
     return KEY_PREFIXES[is_secret] + secrets.token_urlsafe(32 if is_secret else 24)
+
+
+def key_of_header(header: str) -> str:
+    """The key in an Authorization header: the name of Basic, or what Bearer brings."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(value.strip(), validate=True).decode().partition(":")[0]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
