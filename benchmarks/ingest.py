@@ -291,7 +291,6 @@ def shop(folder: Path) -> None:
 
 def collector_alone(folder: Path, port: int) -> None:
     """The tracking routes over the store, by the same server, without the engine's thread."""
-    from starlette.applications import Starlette
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 
@@ -315,7 +314,7 @@ def collector_alone(folder: Path, port: int) -> None:
             Route("/health", lambda request: JSONResponse({"status": "ok", "collector": dict(intake.counts)})),
         ]
         calm_collector()
-        app._serve(Starlette(routes=routes), app._listen("127.0.0.1", port, folder))
+        app._serve(app._Asked(routes), app._listen("127.0.0.1", port, folder))
 
 
 class Server:

@@ -42,7 +42,7 @@ from wayline.runtime.folders import KEPT, keep_versions, read_files
 from wayline.runtime.readers import Readers
 from wayline.runtime.service import Keeper, Running
 from wayline.runtime.shipping import Shipper
-from wayline.serving.collector import tracking
+from wayline.serving.collector import BATCHES, SINGLES, tracking
 from wayline.serving.dashboard import dashboard
 from wayline.serving.figures import figures
 from wayline.serving.intake import Intake
@@ -139,7 +139,7 @@ def compose(
         Route("/v1/{path:path}", _Unknown(intake)),  # behind all that is known under /v1
         _pages(store, playbook, latest, hosts, [Route("/metrics", _figures(store, running, intake, clock))]),
     ]
-    app = Starlette(routes=routes, lifespan=_lifespan(latest, running, intake, shipper, dropping))
+    app = _Asked(routes=routes, lifespan=_lifespan(latest, running, intake, shipper, dropping))
     return Serving(app, running, intake, latest)
 
 
@@ -204,6 +204,21 @@ def _lifespan(
 
 
 # ------------------------------------------------------------------ answers of this module's own
+
+
+class _Asked(Starlette):
+    """The application, with the tracking paths found by their names: they are asked more often than all others
+    together, and to look through every route took a quarter of a request."""
+
+    def __init__(self, routes: list[BaseRoute], lifespan: Callable[[Starlette], Any] | None = None) -> None:
+        super().__init__(routes=routes, lifespan=lifespan)
+        tracked = (*BATCHES, *SINGLES)
+        self._tracked = {each.path: each.app for each in routes if isinstance(each, Route) and each.path in tracked}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        tracked = self._tracked.get(scope["path"]) if scope["type"] == "http" else None
+        await (super().__call__ if tracked is None else tracked)(scope, receive, send)
 
 
 class _OnlyHere:
