@@ -203,6 +203,7 @@ class Contact(Struct, frozen=True, gc=False, array_like=True):
     purpose: Purpose
     lane: Lane
     journey: str
+    """`tool:NAME` for a message that another tool sent."""
     content: str
     state: Literal["reserved", "handed_over", "settled", "unknown"] = "reserved"
     claims: tuple[str, ...] = ()
@@ -671,6 +672,8 @@ class Address(Struct, frozen=True, gc=False):
     suppressed_at: datetime | None = None
     reason: str = ""
     contacts: tuple[Contact, ...] = ()
+    soft_bounces: tuple[datetime, ...] = ()
+    """When mail to it did not arrive for a reason that may pass; what arrives clears them."""
 
 
 class Addresses(Protocol):

@@ -18,7 +18,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wayline.domain import (
-    CONTACTS_MAX,
     Action,
     Address,
     Ask,
@@ -48,10 +47,13 @@ from wayline.domain import (
 from wayline.errors import Broken
 from wayline.governance.consent import zone_of
 from wayline.interpretation import customers
-from wayline.interpretation.customers import ENDS_ADDRESS, OBJECTION
-from wayline.interpretation.moment import Moment
+from wayline.interpretation.customers import OBJECTION
+from wayline.interpretation.moment import ADDRESS_KINDS, Moment
 from wayline.measurement.experiments import merge_assignments
+from wayline.observation import feedback
+from wayline.observation.claims import SHARED
 from wayline.orchestration import journeys, policy
+from wayline.orchestration.contacts import foreign_contact, remembered, with_contact
 
 __all__ = ["Begun", "Model", "answer", "begin", "finish", "merge", "nudge", "put_off", "take_turn"]
 
@@ -116,11 +118,15 @@ def finish(begun: Begun, playbook: Playbook, world: World) -> Turn:
     work = _Work(begun, playbook, world)
     match stimulus:
         case Event():
-            if not stimulus.fires:
+            if feedback.is_automated(stimulus):
                 return Turn(begun.customer)
-            if not work.enrollments and stimulus.name not in playbook.entering and stimulus.name not in ENDS_ADDRESS:
+            is_report = stimulus.name in feedback.REPORTS
+            if is_report:
+                work.on_report(stimulus)
+            if stimulus.fires and (work.enrollments or stimulus.name in playbook.entering):
+                work.on_event(stimulus)
+            elif not is_report:
                 return Turn(begun.customer)
-            work.on_event(stimulus)
         case Wake():
             work.on_wake(stimulus)
         case Ask():
@@ -164,9 +170,6 @@ class _Work:
         for at, enrollment in enumerate(self.enrollments):
             if enrollment.is_open:
                 self._walk(at, event)
-        if event.name in ENDS_ADDRESS:
-            told = [one.value for one in event.identifiers if one.kind == "email"]
-            self._suppress("email", event.occurred_at, ENDS_ADDRESS[event.name], told)
         for journey in self.playbook.entering.get(event.name, ()):
             entered = journeys.enroll(journey, event, self.moment, self.enrollments)
             if isinstance(entered, EntryRefusal):
@@ -174,6 +177,21 @@ class _Work:
             elif entered is not None:
                 self.enrollments.append(entered)
         self._decide(policy.Asked(f"event:{event.position}", event.position), again=self._is_changed())
+
+    def on_report(self, event: Event) -> None:
+        """What a provider tells of a message counts whenever it comes, imported history too; it starts nothing."""
+        if event.name == feedback.FOREIGN:
+            self._keep(foreign_contact(event))
+            return
+        channel = feedback.channel_of(event)
+        told = [one.value for one in event.identifiers if one.kind == ADDRESS_KINDS[channel]]
+        told = told or self._reached(channel, str(event.properties.get("decision_id", "")))
+        if reason := feedback.ends_address(event):
+            self._suppress(channel, event.occurred_at, reason, told)
+        elif told:
+            known = [self.world.addresses.get(channel, key) or Address(channel, key) for key in told]
+            heard = [(address, feedback.with_bounce(address, event)) for address in known]
+            self.addresses = tuple(after for before, after in heard if after is not before)
 
     def on_wake(self, wake: Wake) -> None:
         for at, enrollment in enumerate(self.enrollments):
@@ -309,12 +327,14 @@ class _Work:
 
     def _settle(self, decision: Decision, at: int | None, receipt: Receipt) -> None:
         if receipt.outcome in ("refused", "dead"):
-            self._unreserve(decision.decision_id)
+            self._unreserve(decision.decision_id, states=("reserved", "handed_over", "unknown"))
             self._give_back(decision)
             self.refusal = Refusal(f"the channel answered {receipt.outcome}", receipt.detail or "without a reason")
             if receipt.outcome == "dead":
                 assert decision.action is not None
-                self._suppress(decision.action.channel, receipt.at, receipt.detail or "the address is dead")
+                channel = decision.action.channel
+                reached = self._reached(channel, decision.decision_id)
+                self._suppress(channel, receipt.at, receipt.detail or "the address is dead", reached)
             else:
                 self._unmark_mailbox(decision)
             if at is not None:
@@ -361,9 +381,7 @@ class _Work:
         self.contacts = tuple(replace(c, **changes) if c.decision_id == decision_id else c for c in self.contacts)
 
     def _keep(self, contact: Contact) -> None:
-        since = self.now - _looked_back(self.playbook)
-        recent = [c for c in self.contacts if c.at > since or c.state in ("reserved", "handed_over")]
-        self.contacts = (*_remembered(recent, CONTACTS_MAX - 1), contact)
+        self.contacts = with_contact(self.contacts, contact, self.playbook.policy, self.now)
 
     def _mark_mailbox(self, decision: Decision) -> None:
         action = decision.action
@@ -380,11 +398,23 @@ class _Work:
         """What provably never arrived is no reason to keep it from anybody who reads there."""
         assert decision.action is not None
         channel = decision.action.channel
-        key = self.moment.fact(f"address.{channel}")
-        address = self.world.addresses.get(channel, key) if isinstance(key, str) else None
-        if address is not None:
+        for key in self._reached(channel, decision.decision_id):
+            address = self.world.addresses.get(channel, key)
+            assert address is not None
             others = tuple(c for c in address.contacts if c.decision_id != decision.decision_id)
             self.addresses = (replace(address, contacts=others),)
+
+    def _reached(self, channel: str, decision_id: str) -> list[str]:
+        """The address this message went to, which need not be the one in use now; none if it was not noted."""
+        kind = ADDRESS_KINDS.get(channel, "")
+        kinds = (kind, SHARED.get(kind))
+        theirs = [one.value for one in self.customer.memory.identifiers if one.kind in kinds] if decision_id else []
+        known = {key: self.world.addresses.get(channel, key) for key in theirs}
+        return [
+            key
+            for key, address in known.items()
+            if address is not None and any(c.decision_id == decision_id for c in address.contacts)
+        ]
 
     def _suppress(self, channel: str, at: datetime, reason: str, keys: Sequence[str] = ()) -> None:
         """A dead address is left alone from now on, by every journey and whoever shares it: theirs, if none is told."""
@@ -436,21 +466,6 @@ def _journey(enrollment: Enrollment, playbook: Playbook) -> Journey:
             "the playbook: publish with that version kept, or move its people first"
         )
     return journey
-
-
-def _looked_back(playbook: Playbook) -> timedelta:
-    rules = playbook.policy
-    return max([rules.repeat_window, rules.slot, timedelta(hours=48), *(cap.window for cap in rules.caps)])
-
-
-def _remembered(contacts: Sequence[Contact], most: int) -> tuple[Contact, ...]:
-    """Those of these that fit: caps count marketing, so many orders or pages must not push that out of sight."""
-    surplus = len(contacts) - most
-    if surplus <= 0:
-        return tuple(contacts)
-    by_need = sorted(range(len(contacts)), key=lambda at: (contacts[at].lane == "marketing", at))
-    gone = frozenset(by_need[:surplus])
-    return tuple(contact for at, contact in enumerate(contacts) if at not in gone)
 
 
 def nudge(standing: Standing, topics: frozenset[str], at: datetime) -> Standing:
@@ -532,7 +547,7 @@ def merge(survivor: Customer, loser: Customer, playbook: Playbook, how: Merge | 
     enrollments = journeys.kept(enrollment for _, enrollment in kept.values())
     standing = Standing(
         enrollments=enrollments,
-        contacts=_remembered(sorted(contacts.values(), key=lambda c: (c.at, c.decision_id)), CONTACTS_MAX),
+        contacts=remembered(sorted(contacts.values(), key=lambda c: (c.at, c.decision_id))),
         assignments=merge_assignments(ours.assignments, theirs.assignments),
         wake_at=_earliest(enrollments),
         match_confidence=ours.match_confidence,

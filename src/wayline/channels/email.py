@@ -70,6 +70,8 @@ class EmailSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """For connecting, and for each silence of the server."""
     deadline_seconds: float = 120.0
     """For one message in all, so that a server that trickles cannot hold us."""
+    provider: Literal["", "mailgun", "postmark", "sendgrid", "ses"] = ""
+    """Whose header brings our decision back with what becomes of the mail; told by the host if empty."""
     messages_per_connection_max: int = 100
     """Messages over one connection; servers end long ones, and not always politely."""
 
@@ -179,6 +181,8 @@ def compose(message: Message, key: str, settings: EmailSettings, now: datetime) 
     mail["Date"] = format_datetime(now)
     mail["Message-ID"] = message_id = f"<{key}@{sender.rpartition('@')[2]}>"
     mail["X-Wayline-Decision"] = key
+    for name, value in _brings_back(settings, key):
+        mail[name] = value
     for name, value in _headers(message.headers).items():
         mail[name] = value
     try:
@@ -189,6 +193,24 @@ def compose(message: Message, key: str, settings: EmailSettings, now: datetime) 
     except (UnicodeError, MessageError) as wrong:
         raise ValueError(f"the text cannot be written as UTF-8 ({wrong}); remove the broken characters") from wrong
     return Composed(_address(settings.return_path or settings.sender), recipient, message_id, content)
+
+
+_PROVIDERS: Final[Mapping[str, tuple[str, str, str]]] = {
+    # provider: (what its hosts end with, header, value)
+    "mailgun": ("mailgun.org", "X-Mailgun-Variables", '{"wayline_decision": "KEY"}'),
+    "postmark": ("postmarkapp.com", "X-PM-Metadata-wayline-decision", "KEY"),
+    "sendgrid": ("sendgrid.net", "X-SMTPAPI", '{"unique_args": {"wayline_decision": "KEY"}}'),
+    "ses": ("amazonaws.com", "X-SES-MESSAGE-TAGS", "wayline_decision=KEY"),
+}
+
+
+def _brings_back(settings: EmailSettings, key: str) -> list[tuple[str, str]]:
+    """The header by which this provider tells us later which message it speaks of; others would only pass it on."""
+    return [
+        (header, value.replace("KEY", key))
+        for provider, (host, header, value) in _PROVIDERS.items()
+        if provider == settings.provider or (not settings.provider and settings.host.endswith(f".{host}"))
+    ]
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:

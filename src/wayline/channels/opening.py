@@ -72,6 +72,6 @@ def _email(said: Mapping[str, Any], environment: Mapping[str, str]) -> EmailSett
                 f"channel email: the environment variable {said['password_env']} is not set, and its password_env says "
                 f"the password is there. Set it for the process that serves."
             )
-    names = ("host", "port", "security", "username", "return_path", "ca_file", "hello")
+    names = ("host", "port", "security", "username", "return_path", "ca_file", "hello", "provider")
     chosen = {name: said[name] for name in names if name in said}
     return EmailSettings(sender=sender, password=password, **chosen)

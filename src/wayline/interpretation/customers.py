@@ -15,17 +15,12 @@ from wayline.domain import Consent, Event, Facet, Identifier, Memory, Playbook, 
 from wayline.interpretation import facets
 from wayline.interpretation.paths import clean
 from wayline.interpretation.readings import EPOCH
+from wayline.observation.feedback import REPORTS, is_automated
 
-__all__ = ["ENDS_ADDRESS", "IDENTIFIERS_MAX", "OBJECTION", "TRAITS_MAX", "fold", "merge_memories"]
+__all__ = ["IDENTIFIERS_MAX", "OBJECTION", "TRAITS_MAX", "fold", "merge_memories"]
 
 IDENTIFIERS_MAX = 50  # handles remembered of one person, those used last
 TRAITS_MAX = 100  # traits remembered of one person, those stated last
-
-ENDS_ADDRESS: Mapping[str, str] = {
-    "Email Bounced": "mail to it bounced",
-    "Email Marked as Spam": "its owner called our mail spam",
-}
-"""Events after which an address is left alone, and why. That its provider names it is no use its owner makes of it."""
 
 _USED = "@identifiers"  # among the facet states, since it is one; no facet can be called so
 _Consents: TypeAlias = Mapping[str, Consent]
@@ -35,13 +30,15 @@ _FROM_CONTEXT: Mapping[str, str] = {"timezone": "device_timezone", "locale": "de
 
 
 def fold(memory: Memory, event: Event, playbook: Playbook) -> Memory:
-    """What we remember after this event."""
+    """What we remember after this event; of what a machine made, nothing."""
+    if is_automated(event):
+        return memory
     states = memory.facets
     touched = playbook.folding.get(event.name)
     if touched is not None:
         states = facets.fold(states, event, touched)
     identifiers = memory.identifiers
-    if event.identifiers and event.name not in ENDS_ADDRESS:
+    if event.identifiers and event.name not in REPORTS:
         states = _used(states, event)
         identifiers = _by_use(states[_USED], identifiers, event)
     consent = _CONSENTS.get(event.name)

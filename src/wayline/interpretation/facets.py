@@ -29,6 +29,7 @@ from wayline.domain import Event, Facet
 from wayline.interpretation.paths import elements_of, facts_of, getter, parts_of
 from wayline.interpretation.point_in_time import sql
 from wayline.interpretation.readings import EPOCH, rank_of, ranks_of, read, size_of, state_key, tiles_of
+from wayline.observation.feedback import is_automated
 
 __all__ = ["fingerprint", "fold", "merge", "read", "sql", "touches"]
 
@@ -37,7 +38,12 @@ _Step: TypeAlias = Callable[[_State, Event], _State]
 
 
 def fold(states: Mapping[str, _State], event: Event, facets: tuple[Facet, ...]) -> Mapping[str, _State]:
-    """The states after this event; the very same mapping if nothing changed. What it does not touch is passed over."""
+    """The states after this event; the very same mapping if nothing changed. What it does not touch is passed over.
+
+    So is what a machine made: no count, no last visit and no model learns of it.
+    """
+    if is_automated(event):
+        return states
     changed: dict[str, _State] | None = None
     for name, step in _plan(facets, event.name):
         before = states.get(name)

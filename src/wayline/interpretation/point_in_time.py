@@ -37,6 +37,7 @@ from wayline.domain import Facet
 from wayline.errors import AuthorError
 from wayline.interpretation.paths import ELEMENTS_MAX, TEXT_MAX, WHOLE_MAX, column, list_of, parts_of
 from wayline.interpretation.readings import ROW_KINDS, VISIT_GAP, rank_of, ranks_of, size_of, tiles_of
+from wayline.observation.feedback import MADE_BY_MACHINES
 
 # ruff: noqa: S608 - what is put together here are names and paths of a compiled playbook, each quoted; no value is.
 
@@ -238,7 +239,11 @@ def _touched(facet: Facet, events: str) -> list[str]:
     return [
         "__named AS (SELECT event_id AS __id, source AS __source, name AS __name, customer_id AS __customer, "
         "occurred_at AS __at, position AS __position, CAST(properties AS JSON) AS __properties "
-        f"FROM {events} WHERE name IN ({names}))",
+        f"FROM {events} WHERE name IN ({names})"
+        # What a machine made is kept in the log and never learnt from, as in `facets.fold`.
+        f" AND NOT (name IN ({_listed(MADE_BY_MACHINES)})"
+        " AND coalesce(json_extract_string(CAST(properties AS JSON), '$.automated') = 'true', false)"
+        " AND json_type(CAST(properties AS JSON), '$.automated') = 'BOOLEAN'))",
         f"__counted AS (SELECT *{typed} FROM __named)",
         f"__listed AS (SELECT * EXCLUDE (__properties), __properties, {elements} AS __elements FROM __counted{passes})",
         "__unnested AS (SELECT *, unnest(__elements) AS __element, "

@@ -449,6 +449,12 @@ def _products(value: Any, key: str, reading: Reading) -> Any:
     return kept
 
 
+def _texts(value: Any, key: str, reading: Reading) -> Any:
+    if type(value) is not list or not all(type(each) is str for each in value):
+        raise reading.wrong(key, "a list of strings", value)
+    return _unknown(value, key, reading)
+
+
 def _rows(value: Any, key: str, reading: Reading) -> Any:
     if type(value) is not list or not all(type(row) is dict for row in value):
         raise reading.wrong(key, "a list of objects", value)
@@ -458,7 +464,7 @@ def _rows(value: Any, key: str, reading: Reading) -> Any:
 _READER_OF: Mapping[Shape, _Reader] = {
     "id": _id, "text": _text, "label": _label, "scanned": _scanned, "personal": _sealed, "url": _url, "link": _link,
     "money": _money, "currency": _currency, "number": _number, "yes_no": _yes_no, "instant": _instant, "date": _date,
-    "products": _products, "rows": _rows, "open": _unknown,
+    "products": _products, "rows": _rows, "texts": _texts, "open": _unknown,
 }  # fmt: skip
 _READERS: Final[Mapping[str, _Reader]] = {name: _READER_OF[shape] for name, shape in SHAPES.items()}
 _PLAIN: Final = frozenset(name for name, shape in SHAPES.items() if shape in ("id", "text", "label"))

@@ -23,7 +23,7 @@ __all__ = [
 
 Shape: TypeAlias = Literal[
     "id", "text", "label", "scanned", "personal", "url", "link", "money", "currency", "number", "yes_no", "instant",
-    "date", "products", "rows", "open",
+    "date", "products", "rows", "texts", "open",
 ]  # fmt: skip
 
 SHAPE_MEANINGS: Final[Mapping[Shape, str]] = MappingProxyType({
@@ -42,6 +42,7 @@ SHAPE_MEANINGS: Final[Mapping[Shape, str]] = MappingProxyType({
     "date": "ISO 8601; stored as 2024-11-29",
     "products": "a list of product objects",
     "rows": "a list of objects",
+    "texts": "a list of strings",
     "open": "any JSON value; what looks personal in it goes to the vault",
 })  # fmt: skip
 
@@ -66,7 +67,8 @@ SECRET_ONLY: Final = frozenset(
     {"Email Bounced", "Email Delivered", "Email Marked as Spam", "Inventory Changed", "Message Sent",
      "Order Cancelled", "Order Delayed", "Order Delivered", "Order Refunded", "Order Shipped", "Pickup Completed",
      "Pickup Ready", "Price Changed", "Privacy Requested", "Product Changed", "Return Received", "Reward Earned",
-     "Reward Expiring", "Store Purchase", "Ticket Closed", "Tier Changed"}
+     "Reward Expiring", "SMS Delivered", "SMS Failed", "SMS Received", "Store Purchase", "Ticket Closed",
+     "Ticket Updated", "Tier Changed"}
 )  # fmt: skip
 """Events a browser has no business to tell: they close a mailbox, move the shelf, or have us write to a customer about
 an order, with a link out of the event. A public key that sends one is refused."""
@@ -227,19 +229,27 @@ GROUPS: Final[tuple[Group, ...]] = (
         "Cart Shared": _of("share_via share_message recipient cart_id products"),
         "Product Reviewed": _of("product_id sku review_id review_body rating"),
     }),
-    Group("E-mail", "clicks and unsubscribes; opens are kept and never branched on, machines open too", {
-        name: _of("email_id email_subject campaign_id campaign_name", more)
+    Group("E-mail", "clicks and unsubscribes; opens are kept and never branched on, machines open too. `decision_id` "
+                    "settles a message of ours; what is `automated` counts nowhere; `bounce_type` is hard or soft", {
+        name: _of("email_id email_subject campaign_id campaign_name decision_id", more)
         for name, more in {
-            "Email Delivered": (), "Email Opened": (), "Email Link Clicked": ("url",), "Email Bounced": ("reason",),
-            "Email Marked as Spam": (), "Unsubscribed": ("channel",),
+            "Email Delivered": (), "Email Opened": ("automated",), "Email Link Clicked": ("url", "automated"),
+            "Email Bounced": ("reason", "bounce_type"), "Email Marked as Spam": (), "Unsubscribed": ("channel",),
         }.items()
     }),
-    Group("Messages of other tools", "what another system sent counts toward the caps of ours", {
-        "Message Sent": _of("channel purpose tool campaign_id content"),
+    Group("Text messages", "settle a message of ours, close a number that fails; answers go to the vault", {
+        "SMS Delivered": _of("decision_id campaign_id"),
+        "SMS Failed": _of("decision_id campaign_id reason bounce_type"),
+        "SMS Received": _of("text"),
+    }),
+    Group("Messages of other tools", "count in caps, repeats and contradictions as ours do", {
+        "Message Sent": _of("channel purpose tool campaign_id content claims"),
     }),
     Group("Service desk and help", "an open ticket holds marketing; support deflection", {
-        "Ticket Opened": _of("ticket_id order_id topic priority channel resolution sentiment"),
-        "Ticket Closed": _of("ticket_id order_id topic priority channel resolution sentiment"),
+        **{
+            name: _of("ticket_id order_id topic priority channel resolution sentiment status")
+            for name in ("Ticket Opened", "Ticket Updated", "Ticket Closed")
+        },
         "Help Viewed": _of("topic cart_id checkout_id"),
     }),
     Group("Shelf", "claims `in_stock` and `price_is`, back in stock, price drop; about no person", {
@@ -278,23 +288,24 @@ _SHAPED: Mapping[Shape, str] = {
     "id": """product_id sku order_id cart_id checkout_id list_id promotion_id coupon_id wishlist_id review_id
         shipment_id return_id refund_id inventory_item_id
         ticket_id store_id till_id receipt_id reward_id proof_id email_id campaign_id
-        tracking_number group_id previous_id""",
+        tracking_number group_id previous_id decision_id""",
     "text": """category name brand variant coupon creative affiliation shipping_method payment_method coupon_name
         wishlist_name campaign_name carrier channel purpose method wording_version topic priority sentiment tier from
-        to share_via status path title source medium term content tool availability""",
+        to share_via status path title source medium term content tool availability bounce_type""",
     "label": "position step",
     "scanned": "query reason resolution",
-    "personal": "review_body share_message recipient referred email_subject search",
+    "personal": "review_body share_message recipient referred email_subject search text",
     "url": "url referrer",
     "link": "image_url tracking_url",
     "money": "price unit_cost revenue total subtotal tax shipping discount value was refund",
     "currency": "currency",
     "number": "quantity rating points balance seconds available",
-    "yes_no": "double_opt_in retryable",
+    "yes_no": "double_opt_in retryable automated",
     "instant": "as_of expires_at",
     "date": "promised_on new_promised_on expires_on",
     "products": "products",
     "rows": "filters sorts",
+    "texts": "claims",
     "open": "attributes",
 }
 SHAPES: Final[Mapping[str, Shape]] = MappingProxyType(

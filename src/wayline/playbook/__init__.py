@@ -44,7 +44,8 @@ from wayline.playbook.texts import Findings, Node, Place, plain, read_toml, read
 __all__ = ["KINDS", "Checked", "check_playbook", "compile_playbook", "schemas"]
 
 _KNOWN_FILES = re.compile(
-    r"wayline\.toml|(facets|questions|policy|signals)\.ya?ml|(journeys|content)/[^/]+\.ya?ml|tests/.+|\.wayline/.*|.*\.md"
+    r"wayline\.toml|(facets|questions|policy|signals)\.ya?ml|(journeys|content|sources)/[^/]+\.ya?ml"
+    r"|tests/.+|\.wayline/.*|.*\.md"
 )
 
 

@@ -174,6 +174,10 @@ _CHANNEL = Record(
         "return_path": Field(Text(), "`email`: where bounces go; the sender if not said."),
         "ca_file": Field(Text(), "`email`: certificates to trust, for a mail server with a private authority."),
         "hello": Field(Text(), "`email`: the name we greet the mail server with; this machine's if not said."),
+        "provider": Field(
+            Text(("mailgun", "postmark", "sendgrid", "ses"), means="a mail provider"),
+            "`email`: whose header names our decision, so that bounces find it; told by the host if not said.",
+        ),
         "dry_run": Field(
             YesNo(), "Write every message, count it as sent and throw it away: for a rehearsal, never for customers."
         ),

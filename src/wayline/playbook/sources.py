@@ -68,6 +68,18 @@ _DROPPED: Final = {
     "keep": Field(Duration(), "How long files that are done are kept; 30 days if not said."),
 }
 
+
+def _secret(means: str) -> Field:
+    return Field(ENVIRONMENT, f"{means}; two of them apart by a space while it is being replaced.", required=True)
+
+
+def _lists(means: str, what: str, *, required: bool = False) -> Field:
+    default = None if required else ()
+    return Field(Listing(Text(means=what), single=True, least=1, most=20), means, required=required, default=default)
+
+
+_HEADER: Final = Text(pattern=r"[A-Za-z][A-Za-z0-9-]{0,60}", means="the name of a header")
+
 SOURCE: Final = Kinds(
     {
         "tracking": Record(
@@ -127,12 +139,11 @@ SOURCE: Final = Kinds(
         "webhook": Record(
             {
                 "kind": _kind("webhook", "Any system that signs its calls as Standard Webhooks says."),
-                "secret_env": Field(
-                    ENVIRONMENT,
-                    "Where the secret is, `whsec_` and base64; two of them apart by a space while it "
-                    "is being replaced.",
-                    required=True,
-                ),
+                "secret_env": _secret("Where the secret is, `whsec_` and base64 (with `header`: the secret itself)"),
+                "mapping": Field(Text(), "A file in this folder that says how its JSON becomes messages."),
+                "header": Field(_HEADER, "A header with the HMAC-SHA256 of the body, instead of Standard Webhooks."),
+                "encoding": Field(Text(("hex", "base64"), means="an encoding"), "Of that header; hex if left out."),
+                "prefix": Field(Text(), "What stands before the signature in that header, such as `sha256=`."),
             },
             "a webhook source",
         ),
@@ -159,6 +170,64 @@ SOURCE: Final = Kinds(
                 "user_id_from": _USER_ID_FROM,
             },
             "a WooCommerce source",
+        ),
+        "ses": Record(
+            {
+                "kind": _kind("ses", "Amazon SES, by notifications of Amazon SNS."),
+                "topics": _lists("The topics it is told by; others are refused.", "a topic's ARN", required=True),
+                "certificates": _lists(
+                    "Files in this folder with the certificate that SigningCertURL names.", "a file", required=True
+                ),
+            },
+            "an SES source",
+        ),
+        "sendgrid": Record(
+            {
+                "kind": _kind("sendgrid", "SendGrid's signed event webhook."),
+                "public_key": _lists(
+                    "The verification key it shows; two while it is being replaced.", "a public key", required=True
+                ),
+            },
+            "a SendGrid source",
+        ),
+        "postmark": Record(
+            {
+                "kind": _kind("postmark", "Postmark's webhooks, which are not signed: a secret of ours proves them."),
+                "secret_env": _secret("Where `name:password` is, as in the webhook's address"),
+                "header": Field(_HEADER, "A header that holds the secret, instead of the address."),
+                "networks": _lists("Calls from other networks are refused; none behind a proxy.", "a network"),
+            },
+            "a Postmark source",
+        ),
+        "mailgun": Record(
+            {
+                "kind": _kind("mailgun", "Mailgun's webhooks."),
+                "secret_env": _secret("Where the HTTP webhook signing key is"),
+            },
+            "a Mailgun source",
+        ),
+        "twilio": Record(
+            {
+                "kind": _kind("twilio", "Twilio's status callbacks and incoming texts."),
+                "secret_env": _secret("Where the account's auth token is"),
+            },
+            "a Twilio source",
+        ),
+        "zendesk": Record(
+            {
+                "kind": _kind("zendesk", "Zendesk's webhooks about tickets."),
+                "secret_env": _secret("Where the webhook's signing secret is"),
+            },
+            "a Zendesk source",
+        ),
+        "tickets": Record(
+            {
+                "kind": _kind(
+                    "tickets", "Any service desk that sends the plain form, signed as Standard Webhooks says."
+                ),
+                "secret_env": _secret("Where the secret is, `whsec_` and base64"),
+            },
+            "a service desk",
         ),
     },
     "tracking",

@@ -401,20 +401,26 @@ class Embedded:
         whose: list[Noted] = []
         for event in events:
             tells = event.name in _TELLING
+            settles = self.outbox.unsettled(event, batch)
             found = self.people.whose(event) if event.identifiers else None
             event, note = as_theirs(event, found)
             whose.append(note)
             # Whoever is in the wave already, or sees the shelf or themselves changed, waits for the wave to be taken.
-            if wave and (tells or (found is not None and (found.merges or found.customer_id in wave))):
+            if wave and (
+                tells or settles is not None or (found is not None and (found.merges or found.customer_id in wave))
+            ):
                 aside += self._take_wave(tuple(wave.values()), world, batch)
                 wave.clear()
             if tells:
                 self._tell_shelf(event, world, batch)
-            if found is not None:
-                customer = self.recognised(found, batch)
+            customer = None if found is None else self.recognised(found, batch)
+            if settles is not None:
+                self.outbox.settle_by(event, settles, world, batch)
+            if found is not None and customer is not None:
                 if found.through < customer.match_confidence:
                     event = replace(event, match_confidence=found.through)
-                wave[found.customer_id] = (customer, event)
+                # As they stand now: a message of their own may just have been settled.
+                wave[found.customer_id] = (self.customer(found.customer_id), event)
         aside += self._take_wave(tuple(wave.values()), world, batch)
         batch.notes.update(self.whose_note(whose))
         self.commit(batch)

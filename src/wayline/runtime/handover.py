@@ -19,15 +19,30 @@ from msgspec.structs import replace
 
 from wayline import engine
 from wayline.channels import Channel
-from wayline.domain import Catalog, Content, Customer, Decision, HandOver, Message, Playbook, Product, Receipt, Refusal
+from wayline.domain import (
+    Catalog,
+    Content,
+    Customer,
+    Decision,
+    Event,
+    HandOver,
+    Message,
+    Playbook,
+    Product,
+    Receipt,
+    Refusal,
+    World,
+)
 from wayline.errors import Broken, OperatorError
 from wayline.interpretation import facets
 from wayline.interpretation.moment import ADDRESS_KINDS
+from wayline.observation import feedback
 from wayline.observation.claims import CLAIMS, SHARED
 from wayline.observation.identity import is_anonymous, weakest_first
 from wayline.orchestration.content import render
 from wayline.runtime.troubles import say
 from wayline.store import Batch, Delivery, DeliveryState, Vault
+from wayline.store.outbox import SETTLED
 
 if TYPE_CHECKING:
     from wayline.runtime.embedded import Embedded
@@ -175,6 +190,31 @@ class Outbox:
         self._settle(receipts, now)
         return len(orphans)
 
+    def unsettled(self, event: Event, batch: Batch) -> Delivery | None:
+        """The row of ours that this report settles: one of which nobody knows whether it arrived."""
+        proof = feedback.proof_of(event)
+        if proof is None:
+            return None
+        committed = self.owner.state.delivery
+        row = next((one for one in reversed(batch.deliveries) if one.decision_id == proof[0]), None)
+        row = row or committed(proof[0])
+        # While a report is folded no call is under way: a row in `attempting` is one that a process died over.
+        is_open = row is not None and (row.state in ("unknown", "attempting") or row.detail.startswith(_UNCLEAR))
+        return row if row is not None and row.delivers and is_open and row.state not in SETTLED else None
+
+    def settle_by(self, event: Event, row: Delivery, world: World, batch: Batch) -> None:
+        """What a provider told of a message takes the place of the answer we never had; the turn is the same."""
+        owner = self.owner
+        proof = feedback.proof_of(event)
+        assert proof is not None
+        at = min(event.occurred_at, world.now)
+        receipt = Receipt(proof[1], at, f"told later: {event.name}", provider_id=row.provider_id)
+        _, decision = self._decided(row)
+        owner.try_turn(
+            owner.customer(owner.people.survivor(row.customer_id)), HandOver(decision, receipt), world, batch
+        )
+        self._note_settled(row, decision, receipt, receipt.outcome, batch)
+
     def _found(self, row: Delivery, decision: Decision, now: datetime) -> Receipt:
         """What becomes of a row whose call may or may not have been made."""
         channel = self.channels.get(row.channel)
@@ -277,20 +317,24 @@ class Outbox:
             outcome: DeliveryState = "unknown" if is_unclear else receipt.outcome
             customer = owner.customer(owner.state.survivor(row.customer_id))
             owner.try_turn(customer, HandOver(decision, receipt), world, batch)
-            batch.deliveries.append(
-                replace(
-                    row,
-                    state=outcome,
-                    settled_at=receipt.at,
-                    lease_until=None,
-                    detail=receipt.detail,
-                    provider_id=receipt.provider_id,
-                )
-            )
-            owner.decided.pop(row.decision_id, None)
-            if self.on_settled is not None and outcome in ("sent", "withheld"):
-                self.on_settled(row, decision, receipt)
+            self._note_settled(row, decision, receipt, outcome, batch)
         owner.commit(batch)
+
+    def _note_settled(
+        self, row: Delivery, decision: Decision, receipt: Receipt, outcome: DeliveryState, batch: Batch
+    ) -> None:
+        settled = replace(
+            row,
+            state=outcome,
+            settled_at=receipt.at,
+            lease_until=None,
+            detail=receipt.detail,
+            provider_id=receipt.provider_id,
+        )
+        batch.deliveries.append(settled)
+        self.owner.decided.pop(row.decision_id, None)
+        if self.on_settled is not None and outcome in ("sent", "withheld"):
+            self.on_settled(row, decision, receipt)
 
     def _decided(self, row: Delivery) -> tuple[Delivery, Decision]:
         decision = self.owner.decided.get(row.decision_id) or self.owner.state.decision(row.decision_id)

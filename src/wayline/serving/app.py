@@ -90,7 +90,9 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
             if is_simulated:
                 serving = compose_simulated(store, playbook, kept_report(folder), hosts=hosts)
             else:
-                receivers = open_receivers(playbook.settings.get("sources", {}), os.environ, _shop(store, playbook))
+                receivers = open_receivers(
+                    playbook.settings.get("sources", {}), os.environ, _shop(store, playbook, folder)
+                )
                 keys = _keys(playbook, os.environ, folder / "wayline.toml")
                 drops = drops_of(folder, playbook.settings)
                 serving = compose(store, playbook, channels, keys=keys, receivers=receivers, drops=drops, hosts=hosts)
@@ -391,9 +393,9 @@ def _greet(folder: Path, playbook: Playbook, channels: OpenedChannels, *, is_sim
 _NO_SOURCES = 'No events are taken: add [sources.web] with write_key = "..." to wayline.toml, and start again.'
 
 
-def _shop(store: Store, playbook: Playbook) -> Shop:
+def _shop(store: Store, playbook: Playbook, folder: Path) -> Shop:
     url = str(playbook.settings.get("shop", {}).get("url", ""))
-    return Shop(currency=playbook.currency, url=url, recall=store.log.named)
+    return Shop(currency=playbook.currency, url=url, recall=store.log.named, folder=folder)
 
 
 def _public_url(playbook: Playbook) -> str:

@@ -57,7 +57,8 @@ def webhooks(
             except Unsigned as error:
                 intake.counts["refused: unsigned"] += 1
                 return _answer(401, "unsigned", str(error))
-            return await _store(intake, _delivered(source, receiver, call), room.bytes)
+            answer = await _store(intake, _delivered(source, receiver, call), room.bytes)
+            return answer if answer.status_code != 200 else _thanks(receiver) or answer
 
     return [Route("/webhooks/{source}", receive, methods=["POST"])]
 
@@ -77,7 +78,8 @@ def _call(request: Request, body: bytes, public_url: str, now: datetime) -> Call
     headers = {name.lower(): value for name, value in request.headers.items()}
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     url = public_url.rstrip("/") + path if public_url else str(request.url)
-    return Call(headers=headers, body=body, url=url, received_at=now)
+    peer = request.client.host if request.client is not None else ""
+    return Call(headers=headers, body=body, url=url, peer=peer, received_at=now)
 
 
 def _delivered(source: str, receiver: Receiver, call: Call) -> Delivered:
@@ -98,6 +100,12 @@ async def _store(intake: Intake, delivered: Delivered, size: int) -> Response:
     except Exception as error:  # noqa: BLE001 - the intake has logged it with its trace; the caller is to come again
         return _answer(500, "defect", f"nothing was kept, by a defect of Wayline's: {type(error).__name__}")
     return _answer(200)
+
+
+def _thanks(receiver: Receiver) -> Response | None:
+    """What this sender wants to hear instead of our own word, if its receiver says so."""
+    thanks = getattr(receiver, "thanks", None)
+    return None if thanks is None else Response(thanks, media_type=getattr(receiver, "media_type", None))
 
 
 def _answer(status: int, code: str = "", message: str = "", *, retry_after: int = 0) -> Response:

@@ -13,6 +13,10 @@
 | `shopify` | Shopify's topics, read by `shopify_orders`, `shopify_people`, `shopify_shelf` |
 | `woocommerce` | WooCommerce's topics, read by `woocommerce_orders`, `woocommerce_shelf` |
 | `signed` | signatures of calls, checked over the raw bytes in constant time; the generic webhook |
+| `bodies` | the text that says where in another system's JSON a message's parts are |
+| `reports` | what providers tell of messages, in one form: whose address, which message, by a machine or not |
+| `ses` `sendgrid` `postmark` `mailgun` `twilio` | a provider each: how it signs, and what it says |
+| `tickets` | service desks: a plain form, and Zendesk's |
 
 Nothing here writes anything; `runtime.importing` and `serving.webhooks` bring the messages into the log.
 
@@ -67,6 +71,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """As it came over the wire, undecoded: signatures are over these bytes."""
     url: str = ""
     """As the caller wrote it, for signatures that cover it."""
+    peer: str = ""
+    """The address the call came from: a proxy's, where one stands in front."""
     received_at: datetime
 
 

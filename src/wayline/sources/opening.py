@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
@@ -10,9 +11,16 @@ from msgspec import Struct
 from wayline.domain import Event
 from wayline.errors import OperatorError
 from wayline.sources import Receiver
+from wayline.sources.bodies import read_body_mapping
 from wayline.sources.facts import Rules
+from wayline.sources.mailgun import Mailgun
+from wayline.sources.postmark import Postmark
+from wayline.sources.sendgrid import SendGrid
+from wayline.sources.ses import Ses
 from wayline.sources.shopify import Shopify
-from wayline.sources.signed import GenericWebhook
+from wayline.sources.signed import BodySigned, GenericWebhook, Mapped
+from wayline.sources.tickets import TicketForms, Zendesk
+from wayline.sources.twilio import Twilio
 from wayline.sources.woocommerce import WooCommerce
 
 __all__ = ["Shop", "open_receivers", "rules_of", "secrets_of"]
@@ -25,17 +33,47 @@ class Shop(Struct, frozen=True, kw_only=True):
     url: str = ""
     recall: Callable[[tuple[str, ...]], Iterable[Event]] | None = None
     """Events of these names that were stored before."""
+    folder: Path = Path()
+    """Where the files are that a source names."""
 
 
-_Open: TypeAlias = Callable[[str, Mapping[str, Any], Mapping[str, str], Shop], Receiver]
+class _Source(Struct, frozen=True):
+    """One source as it is set up."""
+
+    name: str
+    said: Mapping[str, Any]
+    environment: Mapping[str, str]
+    shop: Shop
+
+    @property
+    def secrets(self) -> list[str]:
+        return secrets_of(self.name, self.said, self.environment)
+
+    def listed(self, field: str) -> list[str]:
+        """A list, also where a lone item was written without one."""
+        told = self.said.get(field, ())
+        return [told] if isinstance(told, str) else list(told)
+
+    def file(self, path: str) -> bytes:
+        """The bytes of a file named in the setting, from the shop's folder."""
+        try:
+            return (self.shop.folder / path).read_bytes()
+        except OSError as error:
+            raise OperatorError(f"source {self.name}: {path} cannot be read: {error.strerror or error}") from error
+
+
+_Open: TypeAlias = Callable[[_Source], Receiver]
 
 
 def open_receivers(
     settings: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str], shop: Shop | None = None
 ) -> dict[str, Receiver]:
-    """The receivers of `[sources.NAME]`, by source. Raises OperatorError for one whose secret is not there."""
+    """The receivers of `[sources.NAME]`, by source; files they name are in the shop's folder.
+
+    Raises OperatorError for one whose secret or file is not there, AuthorError for a mapping with problems.
+    """
     return {
-        name: _KINDS[said["kind"]](name, said, environment, shop or Shop())
+        name: _KINDS[said["kind"]](_Source(name, said, environment, shop or Shop()))
         for name, said in settings.items()
         if said.get("kind") in _KINDS
     }
@@ -59,16 +97,46 @@ def rules_of(said: Mapping[str, Any], shop: Shop) -> Rules:
     )
 
 
-def _generic(source: str, said: Mapping[str, Any], environment: Mapping[str, str], shop: Shop) -> Receiver:
-    return GenericWebhook(secrets_of(source, said, environment))
+def _generic(source: _Source) -> Receiver:
+    header = source.said.get("header", "")
+    signed: Receiver = GenericWebhook(source.secrets) if not header else BodySigned(
+        source.secrets,
+        header=header,
+        encoding=source.said.get("encoding", "hex"),
+        prefix=source.said.get("prefix", ""),
+    )  # fmt: skip
+    path = source.said.get("mapping")
+    if not path:
+        return signed
+    mapping = read_body_mapping(source.file(path).decode("utf-8", "replace"), file=path)
+    return Mapped(signed, mapping.messages)
 
 
-def _shopify(source: str, said: Mapping[str, Any], environment: Mapping[str, str], shop: Shop) -> Receiver:
-    return Shopify(secrets_of(source, said, environment), rules_of(said, shop), shop.recall)
+def _postmark(source: _Source) -> Receiver:
+    return Postmark(source.secrets, header=source.said.get("header", ""), networks=source.listed("networks"))
 
 
-def _woocommerce(source: str, said: Mapping[str, Any], environment: Mapping[str, str], shop: Shop) -> Receiver:
-    return WooCommerce(secrets_of(source, said, environment), rules_of(said, shop), shop.recall)
+def _ses(source: _Source) -> Receiver:
+    return Ses(source.listed("topics"), [source.file(path) for path in source.listed("certificates")])
 
 
-_KINDS: Final[Mapping[str, _Open]] = {"webhook": _generic, "shopify": _shopify, "woocommerce": _woocommerce}
+def _shopify(source: _Source) -> Receiver:
+    return Shopify(source.secrets, rules_of(source.said, source.shop), source.shop.recall)
+
+
+def _woocommerce(source: _Source) -> Receiver:
+    return WooCommerce(source.secrets, rules_of(source.said, source.shop), source.shop.recall)
+
+
+_KINDS: Final[Mapping[str, _Open]] = {
+    "webhook": _generic,
+    "shopify": _shopify,
+    "woocommerce": _woocommerce,
+    "ses": _ses,
+    "sendgrid": lambda source: SendGrid(source.listed("public_key")),
+    "postmark": _postmark,
+    "mailgun": lambda source: Mailgun(source.secrets),
+    "twilio": lambda source: Twilio(source.secrets),
+    "zendesk": lambda source: Zendesk(source.secrets),
+    "tickets": lambda source: TicketForms(source.secrets),
+}

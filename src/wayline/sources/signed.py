@@ -2,7 +2,8 @@
 
 The generic webhook is signed as Standard Webhooks says: `webhook-signature` holds `v1,<base64>` entries apart by
 spaces, each HMAC-SHA256 over `id.timestamp.body`; the secret is `whsec_` and base64. More than five minutes of skew is
-refused, so an old call cannot be replayed later.
+refused, so an old call cannot be replayed later. Or else a header holds the HMAC-SHA256 of the body, and a replay is
+met by its ids alone.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
 
 from wayline.errors import OperatorError, Rejected
-from wayline.sources import Call, Unsigned
+from wayline.sources import Call, Receiver, Unsigned
 
-__all__ = ["SKEW_MAX", "GenericWebhook", "is_one_of", "json_of", "signed_by"]
+__all__ = ["SKEW_MAX", "BodySigned", "GenericWebhook", "Mapped", "is_one_of", "json_of", "signed_by"]
 
 SKEW_MAX: Final = timedelta(minutes=5)  # between a signed call's time and ours
 
@@ -67,13 +68,51 @@ class GenericWebhook:
             raise Unsigned("webhook-signature is not one by this source's secret over `id.timestamp.body`")
 
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
-        told = json_of(call.body)
-        if not isinstance(told, dict):
-            raise Rejected("wrong_type", "", f"expected a message or a batch of them, got {type(told).__name__}")
-        items = told.get("batch", [told])
-        if not isinstance(items, list):
-            raise Rejected("wrong_type", "batch", f"expected a list of messages, got {type(items).__name__}")
-        return items
+        return _messages(call)
+
+
+class BodySigned:
+    """Any system that puts the HMAC-SHA256 of the raw body into a header, in hexadecimal digits or base64."""
+
+    def __init__(self, secrets: Sequence[str], *, header: str, encoding: str = "hex", prefix: str = "") -> None:
+        self._keys = tuple(secret.encode() for secret in secrets)
+        self._header = header.lower()
+        self._encoded = base64.b64encode if encoding == "base64" else binascii.hexlify
+        self._prefix = prefix.encode()
+
+    def check(self, call: Call) -> None:
+        digests = (hmac.new(key, call.body, hashlib.sha256).digest() for key in self._keys)
+        expected = [self._prefix + self._encoded(digest) for digest in digests]
+        if not is_one_of(call.headers.get(self._header, ""), expected):
+            raise Unsigned(f"{self._header} is not the HMAC-SHA256 of the body by this source's secret")
+
+    def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
+        return _messages(call)
+
+
+class Mapped:
+    """Calls signed as another receiver checks, whose body a mapping reads."""
+
+    def __init__(self, signed: Receiver, read: Callable[[Any], Iterable[Mapping[str, Any]]]) -> None:
+        self._signed = signed
+        self._read = read
+
+    def check(self, call: Call) -> None:
+        self._signed.check(call)
+
+    def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
+        return list(self._read(json_of(call.body)))
+
+
+def _messages(call: Call) -> Sequence[Mapping[str, Any]]:
+    """A message of the tracking API, or a batch of them."""
+    told = json_of(call.body)
+    if not isinstance(told, dict):
+        raise Rejected("wrong_type", "", f"expected a message or a batch of them, got {type(told).__name__}")
+    items = told.get("batch", [told])
+    if not isinstance(items, list):
+        raise Rejected("wrong_type", "batch", f"expected a list of messages, got {type(items).__name__}")
+    return items
 
 
 def _key(secret: str) -> bytes:
