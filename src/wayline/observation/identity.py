@@ -214,6 +214,10 @@ def resolve(
     return joining.resolution()
 
 
+def _number(kind: str, identifiers: Iterable[Identifier]) -> int:
+    return sum(each.kind == kind for each in identifiers)
+
+
 # ------------------------------------------------------------------ one event's identifiers, joining
 
 
@@ -255,11 +259,11 @@ class _Joining:
         if owner is not None and is_shared(owner):
             self.shared.append(identifier)
             return
-        if owner is not None and owner not in self.owners and self._is_kept_apart(owner):
-            self.notes.append(f"{identifier.kind} belongs to {owner}, whom a person keeps apart; not merged")
-            return
         if owner is not None and self._is_anothers(owner):
             self._dispute(identifier, owner)
+            return
+        if owner is not None and owner not in self.owners and self._is_kept_apart(owner):
+            self.notes.append(f"{identifier.kind} belongs to {owner}, whom a person keeps apart; not merged")
             return
         if owner not in self.owners:
             refusal = self._refusal(identifier, owner)
@@ -404,20 +408,25 @@ class _Joining:
         """The limit that would break; 0 if none does."""
         if owner is not None and not (self.owners or self.free):
             return 0  # nothing joins anything
-        joined = self.owners if owner is None else [*self.owners, owner]
-        held = {link.identifier for each in joined for link in self._links(each) if self._counts(link)}
-        held.update(self.free, () if identifier is None else (identifier,))
+        base = {*self.free, *(one for each in self.owners for one in self._counted(each))}
+        coming = set() if identifier is None else {identifier}
+        if owner is not None:
+            coming |= self._counted(owner)
+            joined = [*self.owners, owner]
+            if sum(map(self.evidence.merges_count, joined)) + len(joined) - 1 > self.limits.merges_max:
+                return self.limits.merges_max
+        held = base | coming
         if len(held) > self.limits.links_max:
             return self.limits.links_max
-        merges_count = 0 if owner is None else sum(map(self.evidence.merges_count, joined)) + len(joined) - 1
-        if merges_count > self.limits.merges_max:
-            return self.limits.merges_max
-        kinds = {each.kind for each in held} if identifier is None or owner is not None else {identifier.kind}
-        for kind in kinds - DOCUMENTS:  # a good customer has any number of orders
+        for kind in {each.kind for each in coming} - DOCUMENTS:  # a good customer has any number of orders
             most = self.limits.person_ids_max if kind == "user_id" else self.limits.others_max
-            if sum(each.kind == kind for each in held) > most:
+            # Who has more of them by a person's judgement is not kept from what adds none.
+            if _number(kind, held) > max(most, _number(kind, base), _number(kind, coming)):
                 return most
         return 0
+
+    def _counted(self, customer_id: str) -> set[Identifier]:
+        return {link.identifier for link in self._links(customer_id) if self._counts(link)}
 
     def _counts(self, link: Link) -> bool:
         if link.identifier.kind in _UNCOUNTED:

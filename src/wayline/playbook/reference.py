@@ -193,8 +193,8 @@ def _gates() -> Iterator[str]:
     yield ""
     gates = ", ".join(f"`{gate}`" for gate in GATES)
     yield f"In the order of `gates`; in this order if it is not said: {gates}."
-    yield "Before any of them stand the guards, which no playbook removes: objection, address, suppressed address,"
-    yield "consent, and the lawful hours of texts."
+    yield "Before any of them stand the guards, which no playbook removes: objection, address, unconfirmed address,"
+    yield "suppressed address, consent, and the lawful hours of texts."
 
 
 def _liquid() -> Iterator[str]:

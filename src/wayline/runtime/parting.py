@@ -7,7 +7,7 @@ they had never been one. It is one transaction of the engine, like any turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -69,8 +69,7 @@ def _split(owner: Embedded, event: Event, batch: Batch) -> None:
     if not family.is_split:
         say("nothing to split", loser=split.loser, survivor=split.survivor, position=event.position)
         return
-    known = _events_of(owner.log, sorted(family.handles))
-    anew = resolved_anew([each for each in known if each.position < event.position], Directory(family, family.apart))
+    anew = _lived_again(owner.log, family, event.position)
     sides = _Sides(owner, family, anew)
     batch.splits, batch.merges = _edges(anew.directory, family, split)
     batch.links = list(_moved(anew.directory, family, event))
@@ -83,6 +82,18 @@ def _split(owner: Embedded, event: Event, batch: Batch) -> None:
         owner.customers[side] = Customer(side, memory, standing)
         owner.dirty.discard(side)
     batch.deliveries = list(sides.rekeyed())
+
+
+def _lived_again(log: Log, family: _Family, until: int) -> Anew:
+    """The family's events, with whoever would have joined one of them if they had not been taken for one."""
+    while True:
+        events = [each for each in _events_of(log, sorted(family.handles)) if each.position < until]
+        anew = resolved_anew(events, Directory(family, family.apart))
+        merges = anew.directory.merges.values()
+        newcomers = {each for merge in merges for each in (merge.loser, merge.survivor)} - family.ids
+        if not newcomers:
+            return anew
+        family.take(newcomers)
 
 
 def _events_of(log: Log, handles: Sequence[Identifier]) -> list[Event]:
@@ -134,15 +145,25 @@ class _Family:
     def __init__(self, state: State, split: Split) -> None:
         self.state = state
         self.root = state.survivor(split.loser)
-        self.merges = {merge.loser: merge for merge in state.merges(self.root)}
-        self.ids = {self.root, *self.merges}
+        self.merges: dict[str, Merge] = {}
+        self.ids: set[str] = set()
+        self.identifiers: set[Identifier] = set()
+        self.handles: set[Identifier] = set()
+        self.take((self.root,))
         edge = self.merges.get(split.loser)
         self.is_split = edge is not None
-        self.identifiers = {link.identifier for link in state.links(self.root) if link.identifier.kind not in _NOT_TOLD}
-        self.handles = self.identifiers | {Identifier(CUSTOMER, each) for each in self.ids}
         judged = [(review.one, review.other) for review in state.reviews(APART)]
         cut = {edge.survivor, self.root} if edge is not None else set()
         self.apart = [*judged, *((split.loser, each) for each in sorted(cut))]
+
+    def take(self, customer_ids: Iterable[str]) -> None:
+        """Somebody else, with all who were merged into them, is of this family."""
+        for root in {self.state.survivor(each) for each in customer_ids}:
+            links = self.state.links(root)
+            self.merges |= {merge.loser: merge for merge in self.state.merges(root)}
+            self.ids |= {root, *self.merges, *customer_ids}
+            self.identifiers |= {link.identifier for link in links if link.identifier.kind not in _NOT_TOLD}
+        self.handles = self.identifiers | {Identifier(CUSTOMER, each) for each in self.ids}
 
     # -- the evidence of all others, for resolution
 
@@ -153,7 +174,7 @@ class _Family:
 
     def links(self, customer_id: str) -> Sequence[Link]:
         """The evidence for somebody else."""
-        return [] if self.state.survivor(customer_id) == self.root else self.state.links(customer_id)
+        return [] if customer_id in self.ids else self.state.links(customer_id)
 
     def holders(self, identifier: Identifier) -> Sequence[Link]:
         """Every link of an identifier that was never of this family."""
@@ -231,10 +252,10 @@ class _Sides:
             for each in family.identifiers
             if (made := anew.directory.holders(each))
         }
-        self.entering: dict[datetime, list[tuple[str, str]]] = {}
+        self.entering: dict[datetime, list[tuple[Event, str]]] = {}
         for side, event in self.owned:
             if side in self.confidences:
-                self.entering.setdefault(event.occurred_at, []).append((event.name, side))
+                self.entering.setdefault(event.occurred_at, []).append((event, side))
         self.before = owner.customer(family.root).standing
         self.decisions = {each.decision_id: each for each in owner.state.decisions(family.root)}
         self.rows = list(owner.state.deliveries(family.root))
@@ -273,8 +294,12 @@ class _Sides:
         """The side whose event entered it."""
         journey = self.owner.playbook.journeys.get(enrollment.version)
         names = journey.enters_on if journey is not None else ()
-        candidates = self.entering.get(enrollment.entered_at, [])
-        return next((side for name, side in candidates if not names or name in names), self.first)
+        property_name = journey.reentry.key if journey is not None and journey.reentry.mode == "per" else ""
+        for event, side in self.entering.get(enrollment.entered_at, ()):
+            is_key = not property_name or str(event.properties.get(property_name)) == enrollment.key
+            if is_key and (not names or event.name in names):
+                return side
+        return self.first
 
     def _of_contact(self, contact: Contact) -> str:
         decision = self.decisions.get(contact.decision_id)
