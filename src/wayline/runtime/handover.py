@@ -40,6 +40,7 @@ from wayline.observation import feedback
 from wayline.observation.claims import CLAIMS, SHARED
 from wayline.observation.identity import is_anonymous, weakest_first
 from wayline.orchestration.content import render
+from wayline.runtime.linking import Linked, signed_links
 from wayline.runtime.troubles import say
 from wayline.store import Batch, Delivery, DeliveryState, Vault
 from wayline.store.outbox import SETTLED
@@ -100,10 +101,15 @@ class Rendering(Struct):
             decision_id=decision.decision_id,
             channel=action.channel,
             to=to,
-            parts=rendered.parts,
+            parts=self._linked(rendered.parts, decision, personal) if action.channel == "email" else rendered.parts,
             purpose=action.purpose,
             headers=self._headers(decision),
         )
+
+    def _linked(self, parts: Mapping[str, str], decision: Decision, personal: Mapping[str, Any]) -> Mapping[str, str]:
+        link = Linked(decision.decision_id, decision.customer_id, "", 0)
+        settings = self.playbook.settings
+        return signed_links(parts, link, settings=settings, personal=personal, keyed=self.vault.keyed)
 
     def _remembered(self, content: Content, customer: Customer, decision: Decision) -> dict[str, Any]:
         """The facets the text reads, as they stood when it was decided."""

@@ -42,6 +42,7 @@ from wayline.runtime.folders import KEPT, keep_versions, read_files
 from wayline.runtime.readers import Readers
 from wayline.runtime.service import Keeper, Running
 from wayline.runtime.shipping import Shipper
+from wayline.serving.clicks import Clicks
 from wayline.serving.collector import BATCHES, SINGLES, tracking
 from wayline.serving.dashboard import dashboard
 from wayline.serving.figures import figures
@@ -132,16 +133,18 @@ def compose(
     limits = {name: most for name, most in playbook.settings.get("collector", {}).items() if name == "event_bytes_max"}
     collector = Collector(store.log, store.vault, currency=playbook.currency, reading=readers.read)
     intake = Intake(collector, on_stored=running.told, readers=readers)
+    clicks = Clicks(store, on_stored=running.told, clock=clock)
     routes: list[BaseRoute] = [
         *tracking(keys, intake, public_url=public_url, **limits, clock=clock),
         *webhooks(receivers or {}, intake, public_url=public_url, clock=clock),
         *signal_routes(store.log, playbook, collector, keys, on_stored=running.told, clock=clock),
         *unsubscribing(store, playbook, keeper.customer, on_stored=running.told, clock=clock),
+        *clicks.routes,
         Route("/health", _health(store, running, intake, keys)),
         Route("/v1/{path:path}", _Unknown(intake)),  # behind all that is known under /v1
         _pages(store, playbook, latest, hosts, [Route("/metrics", _figures(store, running, intake, clock))]),
     ]
-    app = _Asked(routes=routes, lifespan=_lifespan(latest, running, intake, shipper, dropping))
+    app = _Asked(routes=routes, lifespan=_lifespan(latest, running, (clicks, intake), shipper, dropping))
     return Serving(app, running, intake, latest)
 
 
@@ -178,7 +181,7 @@ def _figures(store: Store, running: Running, intake: Intake, clock: Callable[[],
 def _lifespan(
     latest: Latest,
     running: Running | None = None,
-    intake: Intake | None = None,
+    taking: Sequence[Intake | Clicks] = (),
     shipper: Shipper | None = None,
     dropping: Dropping | None = None,
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
@@ -192,8 +195,8 @@ def _lifespan(
         try:
             yield
         finally:
-            if intake is not None:
-                await intake.close()
+            for each in taking:
+                await each.close()
             if dropping is not None and not await asyncio.to_thread(dropping.close):
                 _log.warning("a dropped file is still being read; it is read again from its start at the next one")
             if running is not None and not await asyncio.to_thread(running.stop):
