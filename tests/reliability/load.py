@@ -85,12 +85,21 @@ class Served:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """As the power does, or the kernel when memory is short: at once, and whatever it started with it."""
+        """As the kernel does when memory is short: at once, and it alone. What it started has to end by itself."""
         if self._process is not None:
             if self.is_running():
-                os.killpg(self._process.pid, signal.SIGKILL)
+                # What runs under a tracer would go on without it.
+                (os.killpg if self._before else os.kill)(self.pid, signal.SIGKILL)
             self._process.wait(20)
-            waited(self._is_free)  # what it ran under may end before it does
+            waited(self._is_free)
+            waited(self._is_alone)
+
+    def _is_alone(self) -> bool:
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
     def _is_free(self) -> bool:
         path = self.folder / KEPT / "wayline.lock"
@@ -142,6 +151,7 @@ class Load:
     """Some senders at once, each with one batch in its hands."""
 
     def __init__(self, port: int, *, batch: int = 3, pause: float = 0.004, padding: int = 0) -> None:
+        """`batch` is of how many messages; the last sender's is ten times as long."""
         self._port = port
         self._batch = batch
         self._pause = pause
@@ -162,16 +172,16 @@ class Load:
         properties = {"sku": f"sku-{number % 50}", "text": self._padding}
         return {"type": "track", "event": "Product Viewed", "properties": properties, **who}
 
-    def _next(self, name: str, number: int) -> tuple[list[str], list[dict[str, Any]]]:
-        ids = [f"{name}-{number + n}" for n in range(self._batch)]
+    def _next(self, name: str, number: int, count: int) -> tuple[list[str], list[dict[str, Any]]]:
+        ids = [f"{name}-{number + n}" for n in range(count)]
         return ids, [self._item(event_id, number + n) for n, event_id in enumerate(ids)]
 
-    def _send(self, name: str) -> None:
+    def _send(self, name: str, count: int) -> None:
         authorization = "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
         connection: http.client.HTTPConnection | None = None
         number = 0
-        ids, items = self._next(name, number)
+        ids, items = self._next(name, number, count)
         while not self._ended.is_set():
             body = json.dumps({"batch": items, "sentAt": datetime.now(UTC).isoformat()})
             status = 0
@@ -192,8 +202,8 @@ class Load:
                 elif status:
                     self.told[status] = json.loads(said)
             if status == 200:
-                number += self._batch
-                ids, items = self._next(name, number)
+                number += count
+                ids, items = self._next(name, number, count)
             self._ended.wait(self._pause if status == 200 else 0.02)
         if connection is not None:
             connection.close()
@@ -209,7 +219,9 @@ class Load:
     @contextmanager
     def running(self, senders: int = 3) -> Iterator[Load]:
         """They send until the block ends."""
-        threads = [threading.Thread(target=self._send, args=(f"till{n}",), daemon=True) for n in range(senders)]
+        counts = [self._batch] * (senders - 1) + [self._batch * 10]
+        told = [(f"till{n}", count) for n, count in enumerate(counts)]
+        threads = [threading.Thread(target=self._send, args=each, daemon=True) for each in told]
         for thread in threads:
             thread.start()
         try:
