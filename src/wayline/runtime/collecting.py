@@ -6,15 +6,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from wayline.domain import Signal
 from wayline.errors import Rejected
-from wayline.observation.events import parse_batch
-from wayline.observation.proofs import Proofs
+from wayline.observation.events import Parsed, parse
+from wayline.observation.proofs import Proofs, Shown
+from wayline.observation.quality import agreed
 from wayline.observation.vocabulary import LIMITS
 from wayline.store import Appended, Log, Rejection, Vault
 from wayline.store.encoding import Encoded, encoded
@@ -107,60 +108,99 @@ def read(
     signals: Mapping[str, Signal] | None = None,
 ) -> Read:
     """Read the messages of some requests. Needs no store: any process may do it."""
-    found = Read()
-    for request in requests:
-        found.refused.append(_read(request, found, keyed, currency, signals or {}))
+    requests = list(requests)
+    found = Read(refused=[[] for _ in requests])
+    told: list[_Told] = []
+    for number, request in enumerate(requests):
+        found.rejected += [_unreadable(body, why, request) for body, why in request.unreadable]
+        prove = None if request.proofs is None else partial(request.proofs.of, keyed=keyed)
+        told += [_Told(number, place, raw, request, prove) for place, raw in enumerate(request.items)]
+    # Step by step over many messages: the processor remembers the code of a step, and forgets it by the next.
+    for start in range(0, len(told), _TOGETHER):
+        _read(told[start : start + _TOGETHER], found, keyed, currency, signals or {})
     return found
 
 
 def _read(
-    request: Delivered,
+    told: Sequence[_Told],
     found: Read,
     keyed: Callable[[str, str], str],
     currency: str,
     signals: Mapping[str, Signal],
-) -> list[tuple[int, str, str, str]]:
-    refused: list[tuple[int, str, str, str]] = []
-    found.rejected += (_unreadable(body, why, request) for body, why in request.unreadable)
-    items = [_message(item, request.kind) for item in request.items]
-    verdicts = parse_batch(
-        items,
-        source=request.source,
-        received_at=request.received_at,
-        keyed=keyed,
-        sent_at=request.sent_at,
-        currency=currency,
-        trusted=request.trusted,
-        fires=request.fires,
-        context=request.context,
-        prove=None if request.proofs is None else partial(request.proofs.of, keyed=keyed),
-        bytes_max=request.event_bytes_max,
-    )
-    for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
-        if isinstance(verdict, Rejected):
-            why = item if isinstance(item, Rejected) else verdict
-            refused.append((place, why.code, why.field, why.reason))
-            raw = request.items[place]
-            found.rejected.append(_unreadable(raw, why, request) if why is item else _rejection(item, why, request))
-            continue
-        ready = encoded(verdict.event)
-        if isinstance(ready, Rejection):
-            found.rejected.append(ready)
-            continue
-        found.events.append(ready)
-        for subject, values in verdict.sealed.items() if verdict.personal else ():
-            found.personal.setdefault(subject, {}).update(values)
-    return refused
+) -> None:
+    items = [_message(each) for each in told]
+    verdicts = [_parsed(item, each, keyed, currency) for item, each in zip(items, told, strict=True)]
+    ready = [_ready(verdict, signals) for verdict in verdicts]
+    for each, item, verdict, result in zip(told, items, verdicts, ready, strict=True):
+        if isinstance(result, Encoded):
+            found.events.append(result)
+            _take_personal(verdict, found.personal)
+        else:
+            _refuse(each, item, result, found)
 
 
-def _message(item: Any, kind: str) -> Any:
-    """A message as a value; the verdict on it if it cannot be read."""
+_TOGETHER: Final = 100  # messages; many more, and what is made of them leaves the processor's cache
+
+
+class _Told(Struct, gc=False):
+    """One message to be read, and where it stands."""
+
+    number: int
+    place: int
+    raw: Any
+    request: Delivered
+    prove: Callable[[Mapping[str, Any]], Shown | None] | None
+
+
+def _message(told: _Told) -> Any:
+    """A message as a value, with what its request says of it; the verdict on it if it cannot be read."""
+    item = told.raw
     if type(item) is bytes:
         try:
             item = decoded(item)
         except (ValueError, RecursionError) as error:
             return Rejected("bad_json", "", f"the message is no JSON: {error}")
-    return {**item, "type": kind} if kind and type(item) is dict else item
+    if told.request.kind and type(item) is dict:
+        item["type"] = told.request.kind
+    return _with_context(item, told.request.context) if told.request.context else item
+
+
+def _parsed(item: Any, told: _Told, keyed: Callable[[str, str], str], currency: str) -> Parsed | Rejected:
+    request = told.request
+    try:
+        return parse(
+            item, source=request.source, received_at=request.received_at, keyed=keyed, sent_at=request.sent_at,
+            currency=currency, trusted=request.trusted, fires=request.fires, place=told.place, prove=told.prove,
+            bytes_max=request.event_bytes_max,
+        )  # fmt: skip
+    except Rejected as verdict:
+        return item if isinstance(item, Rejected) else verdict
+
+
+def _ready(verdict: Parsed | Rejected, signals: Mapping[str, Signal]) -> Encoded | Rejection | Rejected:
+    if isinstance(verdict, Rejected):
+        return verdict
+    try:
+        return encoded(agreed(verdict.event, signals))
+    except Rejected as broken:
+        return broken
+
+
+def _take_personal(verdict: Parsed | Rejected, personal: dict[str, dict[str, Any]]) -> None:
+    if isinstance(verdict, Parsed) and verdict.personal:
+        for subject, values in verdict.sealed.items():
+            personal.setdefault(subject, {}).update(values)
+
+
+def _refuse(told: _Told, item: Any, why: Rejection | Rejected, found: Read) -> None:
+    """Keep what was rejected, with the reason."""
+    if isinstance(why, Rejection):
+        found.rejected.append(why)
+        return
+    found.refused[told.number].append((told.place, why.code, why.field, why.reason))
+    is_unread = isinstance(item, Rejected)
+    request = told.request
+    found.rejected.append(_unreadable(told.raw, why, request) if is_unread else _rejection(item, why, request))
 
 
 def decoded(item: bytes) -> Any:
@@ -181,16 +221,16 @@ def _rejection(item: Any, why: Rejected, request: Delivered) -> Rejection:
         field=why.field,
         reason=why.reason,
         received_at=request.received_at,
-        body=_whole(_with_context(item, request.context)),
+        body=_whole(item),
         trusted=request.trusted,
         fires=request.fires,
         sent_at=request.sent_at,
     )
 
 
-def _with_context(item: Any, context: Mapping[str, Any] | None) -> Any:
-    """The message by itself: what its batch said of it is needed to offer it again."""
-    if not context or not isinstance(item, Mapping):
+def _with_context(item: Any, context: Mapping[str, Any]) -> Any:
+    """The message by itself: what its batch says of it, and over that its own, key by key."""
+    if not isinstance(item, Mapping):
         return item
     own = item.get("context")
     return {**item, "context": {**context, **own} if isinstance(own, Mapping) else own or context}

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from wayline.domain import Signal
 from wayline.observation.proofs import Proofs
 from wayline.runtime.collecting import Delivered, Read, decoded, read
 from wayline.runtime.readers import Readers
@@ -40,6 +41,23 @@ def readers() -> Iterator[Readers]:
         yield found
     finally:
         found.close()
+
+
+def test_what_breaks_its_agreement_is_refused_or_noted_wherever_it_is_read() -> None:
+    signals = {
+        "Order Completed": Signal(name="Order Completed", requires=("customer_number",), refuses=True),
+        "Product Viewed": Signal(name="Product Viewed", requires=("sku",)),
+    }
+    clock = count()
+    readers = Readers(keyed, "EUR", key=KEY, count_max=1, seconds_now=lambda: next(clock) * 0.6, signals=signals)
+    told = [Delivered([message(1), message(2, event="Product Viewed", properties={})], "web", NOON)]
+    here = readers.read(told)
+    until_begun(readers)
+    there = readers.read(told)
+    readers.close()
+    assert whole(here) == whole(there)
+    assert [(code, field) for _, code, field, _ in here.refused[0]] == [("contract", "Order Completed")]
+    assert [event.event.notes for event in here.events] == [("contract: it lacks sku",)]
 
 
 def until_begun(readers: Readers) -> None:
