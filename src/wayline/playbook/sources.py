@@ -21,7 +21,7 @@ ENVIRONMENT: Final = Text(pattern=r"[A-Za-z_][A-Za-z0-9_]{0,127}", means="the na
 KEY_PREFIXES: Final = ("wlp_", "wls_")
 """What new keys begin with, public and secret, so that people and scanners of published code know one on sight."""
 
-SCOPES: Final = ("events", "webhooks", "decide", "read", "privacy", "admin")
+SCOPES: Final = ("events", "webhooks", "decide", "read", "identity", "privacy", "admin")
 """What a secret key may be good for."""
 
 _WRITE_KEY: Final = Text(

@@ -47,6 +47,7 @@ from wayline.serving.collector import BATCHES, SINGLES, tracking
 from wayline.serving.dashboard import dashboard
 from wayline.serving.figures import figures
 from wayline.serving.intake import Intake
+from wayline.serving.judgements import judgement_routes
 from wayline.serving.latest import Latest
 from wayline.serving.report import Report, build
 from wayline.serving.season import MARK, kept_report
@@ -138,6 +139,7 @@ def compose(
         *tracking(keys, intake, public_url=public_url, **limits, clock=clock),
         *webhooks(receivers or {}, intake, public_url=public_url, clock=clock),
         *signal_routes(store.log, playbook, collector, keys, on_stored=running.told, clock=clock),
+        *judgement_routes(store, keys, on_stored=running.told, clock=clock),
         *unsubscribing(store, playbook, keeper.customer, on_stored=running.told, clock=clock),
         *clicks.routes,
         Route("/health", _health(store, running, intake, keys)),

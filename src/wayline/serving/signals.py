@@ -28,7 +28,7 @@ from wayline.runtime.signals import examine_signals
 from wayline.serving.senders import Keys, key_of_header
 from wayline.store import Log
 
-__all__ = ["LISTED_MAX", "TAIL_SECONDS_MAX", "shown", "signal_routes"]
+__all__ = ["LISTED_MAX", "TAIL_SECONDS_MAX", "Guarded", "shown", "signal_routes"]
 
 LISTED_MAX: Final = 1000
 """Rows of one answer."""
@@ -50,7 +50,7 @@ def signal_routes(
 ) -> list[Route]:
     """The routes about what comes in."""
     incoming = _Incoming(log, playbook, collector, on_stored, clock)
-    reading, administering = partial(_Guarded, keys, "read", clock), partial(_Guarded, keys, "admin", clock)
+    reading, administering = partial(Guarded, keys, "read", clock), partial(Guarded, keys, "admin", clock)
     return [
         Route("/v1/rejects", reading(incoming.rejects), methods=["GET"]),
         Route("/v1/rejects/bodies", administering(incoming.bodies), methods=["GET"]),
@@ -60,7 +60,7 @@ def signal_routes(
     ]
 
 
-class _Guarded:
+class Guarded:
     """An answer only for whoever holds a key of that scope."""
 
     def __init__(

@@ -26,6 +26,7 @@ from wayline.governance.audit import (
     zone_for,
 )
 from wayline.measurement.verdicts import money
+from wayline.runtime.kinship import kinship_of, told_in_words
 from wayline.store import Delivery, Log, State
 
 __all__ = [
@@ -83,6 +84,8 @@ class Story(Struct, frozen=True, omit_defaults=True):
     """Person in journey: where they stand."""
     more: bool = False
     """Whether older events exist that are not shown."""
+    evidence: tuple[str, ...] = ()
+    """How they came to be one person: what was merged, split and is asked, a sentence each."""
 
 
 def timeline(state: State, log: Log, playbook: Playbook, customer_id: str) -> Story | None:
@@ -105,6 +108,7 @@ def timeline(state: State, log: Log, playbook: Playbook, customer_id: str) -> St
         customer_id=customer_id,
         lines=tuple(sorted(lines, key=lambda line: (line.at, line.decision_id))),
         same_person=f"{how_sure(customer.match_confidence)} ({customer.match_confidence:.2f})",
+        evidence=tuple(told_in_words(kinship)) if (kinship := kinship_of(state, customer_id)) else (),
         identifiers={kind: kinds.count(kind) for kind in sorted(set(kinds))},
         consents=_consents(customer),
         inside=_inside(customer, zone),
