@@ -206,6 +206,36 @@ def refused_for_consent(store: Store) -> bool:
     return any(one.gate == "consent" and one.action.journey == "welcome" for one in verdicts)
 
 
+def test_what_is_read_beside_the_writer_is_stored_judged_and_answered_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wayline.runtime.readers._WORTH", (0.0,))
+    monkeypatch.setattr("wayline.runtime.readers._WINDOW_SECONDS", 0.0)
+    with opened(shop_folder(tmp_path / "shop"), Clock()) as (store, serving), served(serving.app) as client:
+        assert serving.intake is not None and serving.intake.readers is not None
+        readers, sent = serving.intake.readers, iter(range(10_000))
+
+        def is_beside() -> bool:
+            tell(client, in_stock(f"jacket-{next(sent)}"))
+            return readers.count == 1
+
+        waited(is_beside)
+        before = store.log.head()
+        items = [in_stock("parka"), {"type": "nonsense", "userId": "somebody"}, *consent("ann-of-the-shop")]
+        answer = client.post("/v1/batch?strict=1", json={"batch": items}, auth=(SECRET, ""))
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/batch/1"]
+        assert [event.name for event in store.log.read(before, 10)] == [
+            "Inventory Changed", "Identify", "Consent Granted",
+        ]  # fmt: skip
+        (reader,) = readers._begun
+        os.kill(reader._child.pid, signal.SIGKILL)
+        tell(client, in_stock("boots"))
+        assert [event.event_id for event in store.log.read(before + 3, 10)] == ["stock-boots"]
+        waited(is_beside)
+        waited(lambda: client.get("/health").json()["engine"]["behind"] == 0)
+    assert readers.count == 0, "they end with the shop"
+
+
 def test_a_mail_server_that_is_down_is_tried_again_and_the_events_keep_coming(tmp_path: Path) -> None:
     with mail_server() as (port, _):
         pass  # nobody listens there any more

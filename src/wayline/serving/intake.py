@@ -75,7 +75,7 @@ class Intake:
         readers: Readers | None = None,
     ) -> None:
         self._collector = collector
-        self._readers = readers
+        self.readers = readers
         self._on_stored = on_stored
         self.bytes_max = bytes_max
         self.bytes = 0
@@ -120,12 +120,12 @@ class Intake:
         while self._writing:
             await asyncio.wait(self._writing)
         self._threads.shutdown()
-        if self._readers is not None:
-            self._readers.close()
+        if self.readers is not None:
+            self.readers.close()
 
     def _begin(self) -> None:
         """Have what waits written: one group at a time, and one more for each reader, so that none of them waits."""
-        most = 1 if self._readers is None else 1 + self._readers.count
+        most = 1 if self.readers is None else 1 + self.readers.count
         while self._waiting and len(self._writing) < most:
             writing = asyncio.create_task(self._commit(self._next_group()))
             self._writing.add(writing)
