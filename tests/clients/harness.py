@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -95,18 +95,21 @@ class Shop(Struct, frozen=True):
 
 @contextmanager
 def shop(
-    folder: Path, sources: Sequence[str], *, public: Sequence[str] = (), clock: Callable[[], datetime] | None = None
+    folder: Path, sources: Sequence[str], *, public: Sequence[str] = (), origins: Mapping[str, str] | None = None
 ) -> Iterator[Shop]:
-    """The example shop, by default at the real time.
+    """The example shop at the real time.
 
     Each source's key is `key-` and its name: a secret one, as a server has, or a write key for the `public` ones.
+    `origins` are of further public ones, by name: the pages they may send from.
     """
     made = shop_folder(folder)
     lines = [f'[sources."{name}"]\nwrite_key = "key-{name}"\n' for name in public]
+    for name, origin in (origins or {}).items():
+        lines.append(f'[sources."{name}"]\nwrite_key = "key-{name}"\norigins = ["{origin}"]\n')
     for name in sources:
         digest = hashlib.sha256(f"key-{name}".encode()).hexdigest()
         lines.append(f'[sources."{name}"]\nsecret_key_sha256 = "{digest}"\n')
     settings = made / "wayline.toml"
     settings.write_text("\n".join([settings.read_text(), *lines]))
-    with opened(made, clock or (lambda: datetime.now(UTC))) as (store, serving), served(serving.app) as client:
+    with opened(made, lambda: datetime.now(UTC)) as (store, serving), served(serving.app) as client:
         yield Shop(str(client.base_url).rstrip("/"), store, serving)

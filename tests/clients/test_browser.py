@@ -36,7 +36,14 @@ ANSWERS: dict[str, tuple[list[Act], int, bool]] = {
     "500-once": ([Say(500), PASS], 2, True),
     "503-once": ([Say(503), PASS], 2, True),
 }
-WHOSE = ["plain", "batching", "clock", "preflight", *(f"{w}-{case}" for case in ANSWERS for w in ("single", "batch"))]
+WHOSE = [
+    "plain",
+    "batching",
+    "clock",
+    "preflight",
+    "leaving",
+    *(f"{w}-{case}" for case in ANSWERS for w in ("single", "batch")),
+]
 
 
 class Pages(BaseHTTPRequestHandler):
@@ -67,10 +74,11 @@ def pages() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, Proxy]]:
+def running(tmp_path_factory: pytest.TempPathFactory, pages: str) -> Iterator[tuple[Shop, Proxy]]:
     acts = {f"key-{way}-{case}": each[0] for case, each in ANSWERS.items() for way in ("single", "batch")}
     folder = tmp_path_factory.mktemp("shop") / "shop"
-    with shop(folder, [], public=WHOSE) as behind, proxied(behind.url, acts) as proxy:
+    origins = {"own-pages": pages, "other-pages": "https://elsewhere.example"}
+    with shop(folder, [], public=WHOSE, origins=origins) as behind, proxied(behind.url, acts) as proxy:
         yield behind, proxy
 
 
@@ -113,7 +121,7 @@ def test_what_a_page_tells_arrives_once(browser: Any, pages: str, running: tuple
     assert by_kind["track"].properties == {"sku": "jacket", "price": 16900}
     assert by_kind["page"].properties["name"] == "Home"
     names = {event.kind: {one.kind for one in event.identifiers} for event in events}
-    assert names["page"] == {"anonymous_id"} and names["identify"] == {"user_id", "anonymous_id", "email"}
+    assert names["page"] == {"anonymous_id"} and names["identify"] == {"user_id", "anonymous_id", "claimed_email"}
     browsers = {one for event in events for one in event.identifiers if one.kind == "anonymous_id"}
     assert len(browsers) == 1, "one browser, one handle"
     assert all(abs(event.occurred_at - event.received_at) < timedelta(seconds=3) for event in events)
@@ -181,4 +189,43 @@ def test_s07_a_browser_whose_clock_is_three_days_off(browser: Any, pages: str, r
     assert datetime.fromisoformat(request.told["sentAt"]) - began > timedelta(days=2, hours=23)
     (event,) = behind.events("clock")
     assert abs(event.occurred_at - began) < timedelta(seconds=10) and "clamped" not in " ".join(event.notes)
+    page.context.close()
+
+
+def test_a_key_sends_from_the_pages_it_is_for_and_from_no_other(
+    browser: Any, pages: str, running: tuple[Shop, Proxy]
+) -> None:
+    behind, proxy = running
+    tabs = [opened(browser, pages, proxy.url, name) for name in ("other-pages", "own-pages")]
+    for tab in tabs:
+        tab.evaluate("analytics.track('Product Viewed')")
+    waited(lambda: behind.events("own-pages"))
+    waited(lambda: proxy.of("key-other-pages"))
+    tabs[0].wait_for_timeout(500)
+    assert [one.status for one in proxy.of("key-other-pages")] == [403], "it is told once, and does not come again"
+    assert behind.events("other-pages") == []
+    for tab in tabs:
+        tab.context.close()
+
+
+def test_what_is_said_on_leaving_a_page_and_by_a_picture_arrives(
+    browser: Any, pages: str, running: tuple[Shop, Proxy]
+) -> None:
+    """Neither can set a header: the key is in the address."""
+    behind, proxy = running
+    page = browser.new_context().new_page()
+    page.goto(f"{pages}/?key=key-plain&wayline={proxy.url}")
+    said = "{batch: [{type: 'track', event: 'Page Left', anonymousId: 'browser-that-left', messageId: 'left-1'}]}"
+    beacon = f"navigator.sendBeacon('{proxy.url}/beacon/v1/batch?writeKey=key-leaving', JSON.stringify({said}))"
+    assert page.evaluate(beacon) is True
+    seen = "event=Mail%20Seen&anonymousId=browser-that-left&messageId=seen-1&writeKey=key-leaving"
+    shown = f"""new Promise(done => {{
+      const image = new Image()
+      image.onload = () => done('shown')
+      image.onerror = () => done('broken')
+      image.src = '{proxy.url}/pixel/v1/track?{seen}'
+    }})"""
+    assert page.evaluate(shown) == "shown"
+    events = waited(lambda: behind.events("leaving") if len(behind.events("leaving")) == 2 else None)
+    assert {(event.event_id, event.name) for event in events} == {("left-1", "Page Left"), ("seen-1", "Mail Seen")}
     page.context.close()
