@@ -1,4 +1,4 @@
-"""S23: scanners open, click and unsubscribe. What a machine made is kept, and no journey, figure or model hears of it."""
+"""S23: scanners open, click and unsubscribe. What a machine made is kept, and nothing hears of it."""
 
 from __future__ import annotations
 

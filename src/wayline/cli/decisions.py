@@ -93,14 +93,17 @@ def doctor(folder: Folder, as_json: AsJson = False) -> None:
 
     from wayline.runtime.replaying import examine
     from wayline.runtime.signals import examine_signals, in_words
+    from wayline.serving.report import uneven_elsewhere
     from wayline.serving.season import MARK
 
     with opened(folder) as store:
         now = datetime.now(UTC)
-        health = examine(store.log, store.state)
+        playbook = kept_playbook(folder, store)
         if (folder / MARK).exists():  # a simulated shop: its clock stands where the season ended
             now = max((event.received_at for event in store.log.read(store.log.head() - 1, 1)), default=now)
-        signals = examine_signals(store.log, kept_playbook(folder, store), now)
+        also = uneven_elsewhere(store.state, store.log, playbook, now)
+        health = examine(store.log, store.state, also=also)
+        signals = examine_signals(store.log, playbook, now)
     if as_json:
         print_json({"lines": health.lines, "problems": health.problems, "counts": health.counts, "signals": signals})
     else:

@@ -88,7 +88,9 @@ def proof_of(event: Event) -> tuple[str, Proof] | None:
     A machine that opens a mail has received it: for this, and only for this, it counts.
     """
     proves = _PROVES.get(event.name)
-    decision_id = event.properties.get("decision_id") if proves else None
+    # Our own links and pages name the message they were in as senders name a mail.
+    named = "email_id" if event.kind == "internal" else "decision_id"
+    decision_id = event.properties.get(named) if proves else None
     if proves is None or not isinstance(decision_id, str) or UNVERIFIED in event.notes:
         return None
     return decision_id, "refused" if is_soft_bounce(event) else proves

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -75,8 +75,8 @@ class Health(Struct, frozen=True):
     counts: dict[str, int]
 
 
-def examine(log: Log, state: State, now: datetime | None = None) -> Health:
-    """What is kept, what waits, what is stuck, what was set aside."""
+def examine(log: Log, state: State, now: datetime | None = None, *, also: Sequence[str] = ()) -> Health:
+    """What is kept, what waits, what is stuck, what was set aside; `also` are problems somebody else found."""
     at = now or datetime.now(UTC)
     counts = {**{f"log.{name}": count for name, count in log.counts().items()}, **state.counts()}
     lines = [f"{name:<28}{count:>12,}" for name, count in counts.items()]
@@ -103,6 +103,7 @@ def examine(log: Log, state: State, now: datetime | None = None) -> Health:
     late = [due_at for due_at, _ in state.due(at - timedelta(hours=1), 1)]
     if late:
         lines.append(f"the earliest due customer has waited since {late[0]:%Y-%m-%d %H:%M} UTC")
+    problems.extend(also)
     counted = "One thing needs you:" if len(problems) == 1 else f"{len(problems)} things need you:"
     verdict = counted if problems else "Nothing needs you."
     return Health((*lines, verdict, *problems), tuple(problems), counts)

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from wayline.domain import Event
 from wayline.measurement.earnings import ABSURD, Earnings
+from wayline.measurement.elsewhere import Elsewhere
 from wayline.measurement.verdicts import Finding
 from wayline.serving.records import Counts
 from wayline.store import Log, State
@@ -22,6 +23,7 @@ SPIKE = 4
 """A day with this many times the usual number is a spike."""
 
 _SPIKE_MIN = 10
+_LOOKED_AT_MAX = 1000  # newest rejections looked through for subscriptions that wait
 _BASELINE_DAYS = 7
 
 WATCHED: Mapping[str, tuple[str, str]] = {
@@ -85,6 +87,8 @@ def alarms(
     earned: Earnings,
     found: Iterable[Spike],
     stores: tuple[State, Log],
+    *,
+    elsewhere: Iterable[Elsewhere] = (),
 ) -> list[Alarm]:
     """Everything that needs a person, the gravest first."""
     state, log = stores
@@ -94,7 +98,9 @@ def alarms(
         *_of_deliveries(counts),
         *_of_spikes(found),
         *_of_events(state, log),
+        *_of_subscriptions(log),
         *_of_stock(counts),
+        *_of_elsewhere(elsewhere),
     ]
     return sorted(every, key=lambda alarm: (-alarm.gravity, alarm.title))
 
@@ -170,6 +176,19 @@ def _of_events(state: State, log: Log) -> Iterator[Alarm]:
     if conflicts:
         text = f"{_many(conflicts, 'event')} came again under the same id with other content. The first telling stands."
         yield Alarm("Senders that change their story", text, "rejected", 30)
+
+
+def _of_subscriptions(log: Log) -> Iterator[Alarm]:
+    waiting = {row.source: row for row in log.rejections(_LOOKED_AT_MAX) if row.code == "unconfirmed"}
+    for source, row in sorted(waiting.items()):
+        yield Alarm(f"'{source}' waits to be allowed to tell us things", row.reason, "rejected", 65)
+
+
+def _of_elsewhere(found: Iterable[Elsewhere]) -> Iterator[Alarm]:
+    for one in found:
+        if one.is_uneven:
+            text = f"{one.sentence} Have the other tool leave both groups alike, or leave both out."
+            yield Alarm(f"'{one.journey}': other tools treat the groups unlike", text, f"journeys/{one.journey}", 93)
 
 
 def _of_stock(counts: Counts) -> Iterator[Alarm]:

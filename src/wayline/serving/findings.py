@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from wayline.domain import Journey, Playbook
 from wayline.measurement.effects import Effect, NotEnough, always_valid, difference
+from wayline.measurement.elsewhere import Elsewhere, elsewhere
 from wayline.measurement.experiments import HOLDOUT, SampleRatio, sample_ratio
 from wayline.measurement.outcomes import Caused, Claimed, Exposure, Measured, Order, caused, claimed, measure
 from wayline.measurement.verdicts import Finding, signed_money, verdict
@@ -55,9 +56,17 @@ class Outcome(Struct, frozen=True):
     findings: Mapping[str, Finding]
     standing: str
     """What the standing control group of all marketing says; empty where there is none."""
+    elsewhere: Mapping[str, Elsewhere] = {}
+    """Journey to what other tools sent to its arms; nothing where nobody told of any."""
 
 
-def outcome(counts: Counts, orders: Sequence[Order], playbook: Playbook, until: datetime | None) -> Outcome:
+def outcome(
+    counts: Counts,
+    orders: Sequence[Order],
+    playbook: Playbook,
+    until: datetime | None,
+    foreign: Sequence[tuple[str, datetime, str]] = (),
+) -> Outcome:
     """Compare the arms of every journey, and count what platforms would claim."""
     arms = measure(counts.exposures, orders, until=until, recurring=_recurring(playbook))
     return Outcome(
@@ -66,6 +75,9 @@ def outcome(counts: Counts, orders: Sequence[Order], playbook: Playbook, until: 
         caused=caused(arms),
         findings=_findings(arms, playbook),
         standing=_standing(counts.standing, orders, until, playbook.currency),
+        elsewhere=elsewhere(
+            [*counts.exposures, *counts.standing], foreign, until=until, recurring={*_recurring(playbook), HOLDOUT}
+        ),
     )
 
 

@@ -15,13 +15,15 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wayline.domain import Event, Playbook
+from wayline.domain import Event, Identifier, Playbook
 from wayline.governance.audit import zone_for
 from wayline.measurement.earnings import ORDER_EVENTS, Basis, Earnings, Terms, earnings
 from wayline.measurement.effects import NotEnough
 from wayline.measurement.outcomes import CLAIM_WINDOW, WINDOW
 from wayline.measurement.verdicts import money, signed_money
+from wayline.observation.feedback import FOREIGN
 from wayline.observation.money import EXPONENTS, minor
+from wayline.orchestration.contacts import foreign_contact
 from wayline.serving.alarms import WATCHED, Alarm, Spike, alarms, spikes
 from wayline.serving.findings import JourneyLine, Outcome, journey_lines, outcome
 from wayline.serving.records import Counts, HeldRule, count_records
@@ -31,7 +33,7 @@ from wayline.store import Log, State
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Money", "Report", "ToldTruth", "Truth", "build", "print_report", "to_json"]
+__all__ = ["Money", "Report", "ToldTruth", "Truth", "build", "print_report", "to_json", "uneven_elsewhere"]
 
 _BATCH = 5000
 _STORY_LINES_MAX = 16  # lines of one shopper's story
@@ -113,8 +115,10 @@ def build(
     read = _read(state, log, playbook, counts.first_at)
     ends_at = now or max((at for at in (counts.last_at, read.last_at) if at is not None), default=None)
     starts_at = min((at for at in (counts.first_at, read.first_at) if at is not None), default=None)
-    measured = outcome(counts, read.earned.orders, playbook, ends_at)
-    needs = alarms(counts, measured.findings, read.earned, read.spikes, (state, log))
+    measured = outcome(counts, read.earned.orders, playbook, ends_at, read.foreign)
+    needs = alarms(
+        counts, measured.findings, read.earned, read.spikes, (state, log), elsewhere=measured.elsewhere.values()
+    )
     lines = journey_lines(measured, counts, playbook)
     truths = tuple(truth)
     return Report(
@@ -137,6 +141,16 @@ def build(
     )
 
 
+def uneven_elsewhere(state: State, log: Log, playbook: Playbook, now: datetime) -> list[str]:
+    """Journeys whose arms got more of other tools' messages the one than the other, in words; none if none told any."""
+    if next(log.named((FOREIGN,)), None) is None:
+        return []
+    counts = count_records(state, playbook)
+    read = _read(state, log, playbook, counts.first_at)
+    found = outcome(counts, (), playbook, now, read.foreign)
+    return [one.sentence for one in found.elsewhere.values() if one.is_uneven]
+
+
 def to_json(report: Report) -> bytes:
     """The report for machines."""
     return msgspec.json.format(msgspec.json.encode(report, order="deterministic"))
@@ -157,6 +171,8 @@ class _Read(Struct):
 
     earned: Earnings
     spikes: list[Spike]
+    foreign: list[tuple[str, datetime, str]]
+    """Marketing messages of other tools: to whom, when, and its id."""
     first_at: datetime | None
     last_at: datetime | None
 
@@ -164,24 +180,34 @@ class _Read(Struct):
 def _read(state: State, log: Log, playbook: Playbook, since: datetime | None) -> _Read:
     """Only the named events are read: orders and what is watched, a few in a hundred of the log."""
     watched: list[Event] = []
+    foreign: list[tuple[str, datetime, str]] = []
     live: list[datetime] = []
 
     def rows() -> Iterator[tuple[str, Event]]:
-        events = log.named(tuple(dict.fromkeys((*ORDER_EVENTS, *WATCHED))))
+        events = log.named(tuple(dict.fromkeys((*ORDER_EVENTS, *WATCHED, FOREIGN))))
         while batch := list(islice(events, _BATCH)):
             watched.extend(event for event in batch if event.name in WATCHED and event.fires)
             # Imported history is what people did before; the report's own time begins with what fires.
             times = [event.occurred_at for event in batch if event.fires]
             live.extend((min(times), max(times)) if times else ())
-            told = [event for event in batch if event.name in ORDER_EVENTS]
+            told = [event for event in batch if event.name in ORDER_EVENTS or event.name == FOREIGN]
             owners = state.resolve(sorted({one for event in told for one in event.identifiers}))
-            yield from ((owner_of(event, owners), event) for event in told)
+            foreign.extend(_sent_elsewhere(told, owners))
+            yield from ((owner_of(event, owners), event) for event in told if event.name != FOREIGN)
 
     earned = earnings(rows(), _terms(state, playbook))
     first, last = min(live, default=None), max(live, default=None)
     zone = zone_for(playbook)
     starts = [at.astimezone(zone).date() for at in (since, first) if at is not None]
-    return _Read(earned, spikes(watched, zone, min(starts, default=None)), first, last)
+    return _Read(earned, spikes(watched, zone, min(starts, default=None)), foreign, first, last)
+
+
+def _sent_elsewhere(
+    events: Iterable[Event], owners: Mapping[Identifier, str]
+) -> Iterator[tuple[str, datetime, str]]:
+    for event in events:
+        if event.name == FOREIGN and foreign_contact(event).lane == "marketing":
+            yield owner_of(event, owners), event.occurred_at, f"{event.source}/{event.event_id}"
 
 
 def _terms(state: State, playbook: Playbook) -> Terms:
@@ -264,6 +290,7 @@ def _assumptions(measured: Outcome, earned: Earnings) -> tuple[str, ...]:
     open_still = sum(one.immature for one in measured.arms.values())
     if open_still:
         lines.append(f"{open_still:,} people got a message so lately that their {WINDOW.days} days are not over.")
+    lines += [one.sentence for one in measured.elsewhere.values()]
     if not isinstance(measured.caused, NotEnough) and measured.caused.left_out:
         lines.append(f"Too little to compare, so left out of the sum: {', '.join(measured.caused.left_out)}.")
     return tuple(lines)

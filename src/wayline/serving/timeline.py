@@ -26,6 +26,7 @@ from wayline.governance.audit import (
     zone_for,
 )
 from wayline.measurement.verdicts import money
+from wayline.observation.feedback import is_automated
 from wayline.runtime.kinship import kinship_of, told_in_words
 from wayline.store import Delivery, Log, State
 
@@ -188,12 +189,17 @@ _WORDS: Mapping[str, str] = {
     "Return Requested": "Wants to send something back",
     "Return Received": "A return arrived",
     "Ticket Opened": "Asked for help ({topic})",
+    "Ticket Updated": "The question went on",
     "Ticket Closed": "The question was settled",
     "Help Viewed": "Read the help on {topic}",
     "Email Delivered": "The e-mail arrived",
     "Email Opened": "The e-mail was opened (machines open too)",
     "Email Link Clicked": "Clicked a link in the e-mail",
     "Email Bounced": "The e-mail came back",
+    "SMS Delivered": "The text message arrived",
+    "SMS Failed": "The text message did not arrive",
+    "SMS Received": "Answered by text message",
+    "Message Sent": "{tool} sent something by {channel}",
     "Email Marked as Spam": "Marked the e-mail as spam",
     "Unsubscribed": "Unsubscribed",
     "Consent Granted": "Allowed {purpose} by {channel}",
@@ -210,6 +216,7 @@ _ORDERS = frozenset({"Order Completed", "Store Purchase"})
 def _event_line(event: Event, playbook: Playbook, zone: ZoneInfo) -> StoryLine:
     late = event.received_at - event.occurred_at > playbook.policy.lateness
     note = "imported" if not event.fires else "arrived late" if late else ""
+    note = "by a machine" if is_automated(event) else note
     return StoryLine(
         at=event.occurred_at,
         when=moment_in_words(event.occurred_at, zone),

@@ -25,8 +25,9 @@ CAPPED = OPEN + "slot: 1 minute\ncaps: {a-day: {at_most: 1, per: 1 day}}\n"
 
 def unclear(policy: str = OPEN) -> tuple[Shop, Delivery]:
     """A shop whose one message may or may not have arrived."""
-    shop = Shop(written({"hello": MARKETING + HELLO, "again": MARKETING + HELLO.replace("Product Viewed", "Help Viewed")
-                         .replace("content: hello", "content: other")}, policy=policy, hello="email", other="email"))  # fmt: skip
+    other = HELLO.replace("Product Viewed", "Help Viewed").replace("content: hello", "content: other")
+    journeys = {"hello": MARKETING + HELLO, "again": MARKETING + other}
+    shop = Shop(written(journeys, policy=policy, hello="email", other="email"))
     shop.consent()
     shop.answers["email"] = Receipt("unknown", shop.now, "no reply")
     shop.tell(happened("Product Viewed", sku="jacket"))

@@ -110,8 +110,11 @@ def test_x08_sendgrid_lets_in_only_what_its_key_signed() -> None:
 
 
 def test_sendgrid_s_own_published_example_verifies() -> None:
-    """Key, signature and payload as SendGrid publishes them for those who verify: our reading of the scheme is theirs."""
-    key = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEDr2LjtURuePQzplybdC+u4CwrqDqBaWjcMMsTbhdbcwHBcepxo7yAQGhHPTnlvFYPAZFceEu/1FwCM/QmGUhA=="
+    """Key, signature and payload as SendGrid publishes them: our reading of the scheme is theirs."""
+    key = (
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEDr2LjtURuePQzplybdC+u4CwrqDqBaWjcMMsTbhdbcw"
+        "HBcepxo7yAQGhHPTnlvFYPAZFceEu/1FwCM/QmGUhA=="
+    )
     signature = "MEUCIQCtIHJeH93Y+qpYeWrySphQgpNGNr/U+UyUlBkU6n7RAwIgJTz2C+8a8xonZGi6BpSzoQsbVRamr2nlxFDWYNH2j/0="
     body = b'{"category":"example_payload","event":"test_event","message_id":"message_id"}'
     headers = {
@@ -148,7 +151,7 @@ def test_sendgrid_s_events_by_the_dozen() -> None:
         ("Unsubscribed", {"channel": "email"}),
     ]
     assert {event.occurred_at for event in found} == {NOON}
-    assert {[one.kind for one in event.identifiers][0] for event in found} == {"email"}
+    assert {one.kind for event in found for one in event.identifiers} == {"email"}
     assert found[0].event_id == "id-delivered"
 
 
@@ -208,7 +211,7 @@ def test_mailgun_s_events() -> None:
         mailgun_event("delivered", **{"user-variables": {"wayline_decision": DECISION}}),
         mailgun_event("opened", **{"client-info": {"user-agent": "Mozilla/5.0"}}),
         mailgun_event("opened", id="bot", **{"client-info": {"bot": "apple", "user-agent": "Mozilla/5.0 (X11)"}}),
-        mailgun_event("clicked", url="https://shop.example/", **{"client-info": {"user-agent": "python-requests/2.31"}}),
+        mailgun_event("clicked", url="https://shop.example/", **{"client-info": {"user-agent": "python-requests/2"}}),
         mailgun_event("failed", severity="temporary"),
         mailgun_event("failed", severity="permanent", reason="bounce", **{
             "delivery-status": {"code": 550, "message": "no such user"},
@@ -315,7 +318,7 @@ def by_sns(inner: Any, *, version: str = "2", key: rsa.RSAPrivateKey | None = No
     if told["Type"] != "Notification":
         names = ["Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
     text = "".join(f"{name}\n{told[name]}\n" for name in names if name in told).encode()
-    signature = (key or signing()[0]).sign(text, padding.PKCS1v15(), SHA1() if version == "1" else SHA256())  # noqa: S303 - SNS's version 1
+    signature = (key or signing()[0]).sign(text, padding.PKCS1v15(), SHA1() if version == "1" else SHA256())
     return call(encoded({**told, "Signature": base64.b64encode(signature).decode()}))
 
 
