@@ -95,6 +95,14 @@ def test_s23_what_is_learnt_from_past_days_holds_no_click_of_a_machine() -> None
         assert by_sql(made, name) == folded, name
 
 
+def test_s23_the_facets_themselves_pass_a_machine_over() -> None:
+    made = shop()
+    declared = made.playbook.folding["Email Link Clicked"]
+    clicked = made._dated(happened("Email Link Clicked", ANN, automated=True))
+    assert facets.fold({}, clicked, declared) == {}
+    assert facets.fold({}, replace(clicked, properties={}), declared) != {}
+
+
 def by_sql(made: Shop, name: str) -> Any:
     import json
 

@@ -164,6 +164,7 @@ def test_a_bounce_that_names_only_our_message_closes_the_address_it_went_to() ->
     shop.consent()
     shop.tell(happened("Product Viewed", sku="jacket"))
     (row,) = shop.deliveries()
+    shop.after(hours=1)
     shop.consent(MOVED)
     shop.tell(happened("Email Bounced", ANN[:1], decision_id=row.decision_id, bounce_type="hard"))
     assert closed(shop, "mail-ann", "mail-new") == ["mail-ann"]
@@ -171,10 +172,20 @@ def test_a_bounce_that_names_only_our_message_closes_the_address_it_went_to() ->
 
 def test_a_refusal_of_the_channel_closes_the_address_it_was_sent_to() -> None:
     shop, row = unclear()
+    shop.after(hours=1)
     shop.consent(MOVED)
     shop.tell(happened("Email Bounced", ANN[:1], decision_id=row.decision_id, bounce_type="hard"))
     assert state_of(shop, row) == "dead"
     assert closed(shop, "mail-ann", "mail-new") == ["mail-ann"]
+
+
+def test_what_a_channel_finds_dead_is_the_address_it_was_given() -> None:
+    """They move while the mail is on its way: what is refused is the old mailbox, and the new one stays open."""
+    shop = Shop(written({"hello": MARKETING + HELLO}, hello="email"))
+    shop.consent()
+    shop.answers["email"] = Receipt("dead", shop.now, "550 no such user")
+    shop.tell(happened("Product Viewed", sku="jacket"))
+    assert closed(shop, "mail-ann") == ["mail-ann"]
 
 
 def bounces(shop: Shop, count: int, *, days: int = 1) -> None:
