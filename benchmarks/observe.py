@@ -16,8 +16,8 @@ from typing import Any
 
 from wayline.domain import Event, Identifier, Product
 from wayline.observation.catalog import Shelf
-from wayline.observation.events import Parsed, parse_batch
 from wayline.observation.directory import Directory
+from wayline.observation.events import Parsed, parse_batch
 from wayline.observation.identity import handles, resolve
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)

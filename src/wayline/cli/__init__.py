@@ -14,11 +14,23 @@ from typing import NoReturn
 
 import typer
 
-from wayline.cli import decisions, history, identity, incoming, judging, keys, shop, sources
+from wayline.cli import catalog, decisions, history, identity, incoming, judging, keys, shop, sources
 from wayline.cli.terminal import app
 from wayline.errors import AuthorError, Broken, OperatorError, SenderError, WaylineError
 
-__all__ = ["app", "decisions", "history", "identity", "incoming", "judging", "keys", "main", "shop", "sources"]
+__all__ = [
+    "app",
+    "catalog",
+    "decisions",
+    "history",
+    "identity",
+    "incoming",
+    "judging",
+    "keys",
+    "main",
+    "shop",
+    "sources",
+]
 
 
 def main() -> NoReturn:

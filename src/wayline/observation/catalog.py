@@ -192,7 +192,7 @@ def _described(line: Mapping[str, Any], event: Event, is_priced: bool) -> Produc
         category=line.get("category", ""),
         price=price,
         price_as_of=event.occurred_at if price is not None and UNVERIFIED not in event.notes else None,
-        url=line.get("url", ""),
+        url=line.get("page_url") or line.get("url", ""),
         attributes={name: line[name] for name in _ATTRIBUTES if line.get(name)},
     )
 

@@ -256,7 +256,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         "Inventory Changed": _of("product_id sku store_id available quantity as_of"),
         "Price Changed": _of("product_id sku price was currency as_of"),
         "Product Changed": _of(
-            "was unit_cost currency availability available as_of attributes inventory_item_id", _ITEM
+            "was unit_cost currency availability available as_of page_url attributes inventory_item_id", _ITEM
         ),
         "Back In Stock Requested": _of("product_id sku"),
     }),
@@ -296,7 +296,7 @@ _SHAPED: Mapping[Shape, str] = {
     "scanned": "query reason resolution",
     "personal": "review_body share_message recipient referred email_subject search text",
     "url": "url referrer",
-    "link": "image_url tracking_url",
+    "link": "image_url page_url tracking_url",
     "money": "price unit_cost revenue total subtotal tax shipping discount value was refund",
     "currency": "currency",
     "number": "quantity rating points balance seconds available",

@@ -136,6 +136,21 @@ SOURCE: Final = Kinds(
             },
             "a drop folder",
         ),
+        "catalog": Record(
+            {
+                "kind": _kind("catalog", "A folder that product feeds are put into: docs/how-to/catalogue.md."),
+                "format": Field(
+                    Text(("auto", "csv", "google-merchant"), means="a format of catalogues"),
+                    "What they are; by looking if not said.",
+                ),
+                "full": Field(
+                    YesNo(), "Whether each lists all there is, so that what it lacks cannot be bought; no if not said."
+                ),
+                "fires": Field(YesNo(), "Whether they may wake who waits for stock or a price; yes if not said."),
+                **_DROPPED,
+            },
+            "a folder of catalogues",
+        ),
         "webhook": Record(
             {
                 "kind": _kind("webhook", "Any system that signs its calls as Standard Webhooks says."),

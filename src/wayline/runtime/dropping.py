@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from wayline.errors import SenderError, StoreUnavailable
 from wayline.playbook.grammar import duration
 from wayline.runtime.arrivals import arrivals, mappings_called
+from wayline.runtime.cataloguing import FeedSettings, bring_catalog
 from wayline.runtime.importing import Import, Progress, Report, import_table
 from wayline.runtime.importing import in_words as report_in_words
 from wayline.sources.mapping import TableMapping, for_shop
@@ -44,7 +45,7 @@ __all__ = [
 
 _log = structlog.get_logger()
 
-KINDS: Final = ("drop",)
+KINDS: Final = ("drop", "catalog")
 """Kinds of sources whose files are taken out of a folder."""
 
 _WORKING, _DONE, _REFUSED = "working", "done", "refused"
@@ -67,6 +68,10 @@ class Drop(Struct, frozen=True, kw_only=True):
     """How long a file must not have changed."""
     has_markers: bool = False
     """Whether a file is whole when its marker is there, and not before."""
+    feed: FeedSettings | None = None
+    """How catalogues are read, where that is what is dropped."""
+    shop: Mapping[str, Any] = {}
+    """What wayline.toml says."""
     keep: timedelta = timedelta(days=30)
     """How long what is done is kept: it holds what people bought, in the open."""
 
@@ -82,6 +87,8 @@ class Dropped(Struct, frozen=True):
     """Why the file as a whole could not be read."""
     passed_over: tuple[str, ...] = ()
     """Members of an archive that no mapping reads."""
+    vanished: int = 0
+    """Products that a whole catalogue no longer lists."""
 
     @property
     def refused(self) -> int:
@@ -100,13 +107,16 @@ def drops_of(folder: Path, settings: Mapping[str, Any]) -> list[Drop]:
     drops = []
     for source, said in settings.get("sources", {}).items():
         if said.get("kind") in KINDS:
-            names = said["mapping"] if isinstance(said["mapping"], list) else [said["mapping"]]
+            given = said.get("mapping", [])
+            names = given if isinstance(given, list) else [given]
             mappings = [each for name in names for each in mappings_called(name, folder)]
             drops.append(
                 Drop(
                     source=source,
                     inbox=_inbox(folder, source, said),
                     mappings=tuple(replace(for_shop(each, currency, zone), source=source) for each in mappings),
+                    feed=_feed(source, said) if said["kind"] == "catalog" else None,
+                    shop=settings,
                     **_options(said),
                 )
             )
@@ -115,6 +125,15 @@ def drops_of(folder: Path, settings: Mapping[str, Any]) -> list[Drop]:
 
 def _inbox(folder: Path, source: str, said: Mapping[str, Any]) -> Path:
     return folder / said["inbox"] if said.get("inbox") else folder / "inbox" / source
+
+
+def _feed(source: str, said: Mapping[str, Any]) -> FeedSettings:
+    return FeedSettings(
+        source=source,
+        format=said.get("format", "auto"),
+        is_whole=said.get("full", False),
+        fires=said.get("fires", True),
+    )
 
 
 def _options(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,31 +158,43 @@ def begun(drop: Drop, whole: Sequence[Path]) -> list[Path]:
 
 def take_in(drop: Drop, store: Store, path: Path, now: datetime, progress: Callable[[Progress], None]) -> Dropped:
     """Take in one file of `working/`, and move it to where it belongs."""
-    beside = drop.inbox / _REFUSED
+    beside = drop.inbox / _REFUSED / path.name
     reports: list[Report] = []
-    problem = ""
+    problem, vanished = "", 0
     passed_over: tuple[str, ...] = ()
     try:
-        with arrivals(path, drop.mappings, store.folder) as (found, others):
-            passed_over = tuple(others)
-            for number, each in enumerate(found):
-                suffix = f".{number + 1}" if len(found) > 1 else ""
-                told = Import(
-                    path=each.path,
-                    name=each.name,
-                    mapping=each.mapping,
-                    received_at=now,
-                    refused_path=beside / f"{path.name}{suffix}.refused.csv",
-                    fires=drop.fires,
-                )
-                reports.append(import_table(told, store.log, store.vault, progress))
+        if drop.feed is not None:
+            refused_path = beside.with_name(f"{path.name}.refused.csv")
+            done = bring_catalog(path, store, drop.shop, drop.feed, now, progress=progress, refused_path=refused_path)
+            reports, vanished = [done.report], done.vanished
+        else:
+            reports, passed_over = _imported(drop, store, path, now, progress)
     except SenderError as error:
         problem = str(error)
-        (beside / f"{path.name}.reason.txt").write_text(f"{problem}\n", "utf-8")
+        beside.with_name(f"{path.name}.reason.txt").write_text(f"{problem}\n", "utf-8")
     is_clean = not problem and not any(report.refused for report in reports)
-    target = _free(drop.inbox / (_DONE if is_clean else _REFUSED) / path.name)
+    target = _free(drop.inbox / _DONE / path.name if is_clean else beside)
     path.rename(target)
-    return Dropped(drop.source, path.name, target, tuple(reports), problem, passed_over)
+    return Dropped(drop.source, path.name, target, tuple(reports), problem, passed_over, vanished)
+
+
+def _imported(
+    drop: Drop, store: Store, path: Path, now: datetime, progress: Callable[[Progress], None]
+) -> tuple[list[Report], tuple[str, ...]]:
+    reports = []
+    with arrivals(path, drop.mappings, store.folder) as (found, others):
+        for number, each in enumerate(found, 1):
+            suffix = f".{number}" if len(found) > 1 else ""
+            told = Import(
+                path=each.path,
+                name=each.name,
+                mapping=each.mapping,
+                received_at=now,
+                refused_path=drop.inbox / _REFUSED / f"{path.name}{suffix}.refused.csv",
+                fires=drop.fires,
+            )
+            reports.append(import_table(told, store.log, store.vault, progress))
+    return reports, tuple(others)
 
 
 def _free(path: Path) -> Path:
@@ -323,6 +354,7 @@ def in_words(dropped: Dropped) -> list[str]:
     lines = [f"{dropped.source}: {dropped.file} -> {dropped.moved_to}"]
     lines += [f"  {dropped.problem}"] if dropped.problem else []
     lines += [f"  {line}" for report in dropped.reports for line in report_in_words(report, is_rehearsal=False)]
+    lines += [f"  {dropped.vanished:,} products it no longer lists count as gone"] if dropped.vanished else []
     return lines + [f"  no mapping reads {name}" for name in dropped.passed_over]
 
 

@@ -12,6 +12,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -49,7 +50,7 @@ from wayline.runtime.remembering import Noted, as_theirs, decode, encode, remade
 from wayline.runtime.troubles import say
 from wayline.store import Batch, Delivery, Log, SetAside, State, Vault
 
-__all__ = ["Embedded", "Limits", "Progress", "calm_collector"]
+__all__ = ["Embedded", "Limits", "Progress", "calm_collector", "shelf_of"]
 
 
 _TELLING = frozenset(
@@ -568,7 +569,7 @@ class Embedded:
 
     def _stocked(self) -> catalog.Shelf:
         """The shelf as it is stored, with the sales of late that say what is popular."""
-        shelf = catalog.Shelf(self.state.products(), web_locations=_web_locations(self.playbook))
+        shelf = shelf_of(self.state, self.playbook.settings)
         position = self.state.position()
         for event in self.log.named(catalog.SALES, after=max(0, position - _SALES_LOOKED_BACK)):
             if event.position > position:
@@ -577,5 +578,8 @@ class Embedded:
         return shelf
 
 
-def _web_locations(playbook: Playbook) -> tuple[str, ...]:
-    return tuple(playbook.settings.get("shop", {}).get("web_locations", ()))
+def shelf_of(state: State, settings: Mapping[str, Any]) -> catalog.Shelf:
+    """The products as they are stored, in the shop's currency and with the places its web shop ships from."""
+    shop = settings.get("shop", {})
+    places = tuple(shop.get("web_locations", ()))
+    return catalog.Shelf(state.products(), currency=str(shop.get("currency", "")), web_locations=places)

@@ -26,6 +26,7 @@ from wayline.runtime.arrivals import arrivals, fitting, mappings_called, money_a
 from wayline.runtime.collecting import Collector, Delivered
 from wayline.runtime.folders import KEPT
 from wayline.sources import RefusedRow, Told
+from wayline.sources.feeds import Feed
 from wayline.sources.mapping import TableMapping, for_shop
 from wayline.sources.messages import translate
 from wayline.sources.tables import header_of
@@ -61,6 +62,8 @@ class Import(Struct, frozen=True, kw_only=True):
     """A CSV of the refused rows with place, code and reason: correct it and import it with the same mapping."""
     token_path: Path | None = None
     """Where to note how far everything is on disk; an import that finds it goes on from there."""
+    feed: Feed | None = None
+    """The catalogue it is, where it is no table read by the mapping."""
     name: str = ""
     """What it is called where people read of it; the file's name if nothing is said."""
     fires: bool = False
@@ -237,7 +240,7 @@ def _run(
     totals: Counter[str] = Counter()
     token = _Token(told)
     with _Refusals(told) as refusals:
-        for batch in _batches(translate(told.path, told.mapping, counts), refusals):
+        for batch in _batches(_translated(told, counts), refusals):
             fresh = [each for each in batch if each.rows[-1].place > token.place]
             totals["already"] += len(batch) - len(fresh)
             stored = store([each.message for each in fresh])
@@ -272,6 +275,10 @@ def _run(
         left_out=_under("left out: ", counts),
         refused_path=str(told.refused_path) if refusals.count and told.refused_path is not None else "",
     )
+
+
+def _translated(told: Import, counts: Counter[str]) -> Iterator[Told | RefusedRow]:
+    return translate(told.path, told.mapping, counts) if told.feed is None else told.feed.told(counts)
 
 
 def _batches(translated: Iterator[Told | RefusedRow], refusals: _Refusals) -> Iterator[list[Told]]:
@@ -335,9 +342,13 @@ class _Refusals:
             if self._told.refused_path is not None:
                 self._write(row, self._told.refused_path)
 
+    def _header(self) -> tuple[str, ...]:
+        told = self._told
+        return header_of(told.path, told.mapping) if told.feed is None else told.feed.header
+
     def _write(self, row: RefusedRow, path: Path) -> None:
         try:
-            header = header_of(self._told.path, self._told.mapping) if self._writer is None else ()
+            header = self._header() if self._writer is None else ()
             if self._writer is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

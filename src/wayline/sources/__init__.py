@@ -6,6 +6,8 @@
 | `tables` | CSV, Parquet and JSON as rows, the bad ones apart |
 | `documents` | JSON lines and documents as rows, a column being a path |
 | `archives` | a zip as the files in it, unpacked within bounds |
+| `feeds` | a catalogue as messages about products |
+| `merchant` | Google Merchant feeds in XML, read as they come, without document types |
 | `messages` | rows to messages: what is skipped, grouped, refused, and why |
 | `opening` | the receivers of signed calls, made from what wayline.toml says of each source |
 | `facts` | what a shop's resource says, as messages with ids by the body alone |
