@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wayline.domain import Event, Identifier
+from wayline.observation.feedback import REPORTS
 from wayline.runtime.people import Whose
 
 __all__ = ["Noted", "as_theirs", "decode", "encode", "remade"]
@@ -47,7 +48,8 @@ def as_theirs(event: Event, found: Whose | None) -> tuple[Event, Noted]:
     left_out = tuple(place for place, one in enumerate(event.identifiers) if one not in found.identifiers)
     added = tuple(one for one in found.identifiers if one not in event.identifiers)
     noted = Noted(event.position, found.customer_id, left_out, added)
-    return remade(event, noted), noted
+    # A report is about the address it names, whoever that belongs to; nobody is remembered by it.
+    return event if event.name in REPORTS else remade(event, noted), noted
 
 
 def remade(event: Event, noted: Noted) -> Event:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -20,7 +21,7 @@ from starlette.routing import Route
 from wayline.errors import Rejected, StoreUnavailable
 from wayline.runtime.collecting import Delivered
 from wayline.serving.intake import Intake, QueueFull, Room
-from wayline.sources import Call, Receiver, Unsigned
+from wayline.sources import Call, NotNow, Receiver, Unsigned
 
 __all__ = ["CALL_BYTES_MAX", "webhooks"]
 
@@ -53,11 +54,16 @@ def webhooks(
                 return _answer(413, "too_large", f"more than {CALL_BYTES_MAX} bytes")
             call = _call(request, body, public_url, clock())
             try:
-                receiver.check(call)
+                # One that asks elsewhere before it believes must not hold up everybody else meanwhile.
+                delivered = await (run_in_threadpool if getattr(receiver, "asks", False) else _here)(
+                    _delivered, source, receiver, call
+                )
             except Unsigned as error:
                 intake.counts["refused: unsigned"] += 1
                 return _answer(401, "unsigned", str(error))
-            answer = await _store(intake, _delivered(source, receiver, call), room.bytes)
+            except NotNow as error:
+                return _answer(503, "not_now", str(error), retry_after=10)
+            answer = await _store(intake, delivered, room.bytes)
             return answer if answer.status_code != 200 else _thanks(receiver) or answer
 
     return [Route("/webhooks/{source}", receive, methods=["POST"])]
@@ -82,7 +88,13 @@ def _call(request: Request, body: bytes, public_url: str, now: datetime) -> Call
     return Call(headers=headers, body=body, url=url, peer=peer, received_at=now)
 
 
+async def _here(read: Callable[..., Delivered], *given: Any) -> Delivered:
+    return read(*given)
+
+
 def _delivered(source: str, receiver: Receiver, call: Call) -> Delivered:
+    """What a call tells, once it is known whose it is."""
+    receiver.check(call)
     try:
         messages: Sequence[Any] = receiver.messages(call)
     except Rejected as error:

@@ -35,7 +35,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-__all__ = ["Call", "Receiver", "RefusedRow", "Row", "Told", "Unsigned"]
+__all__ = ["Call", "NotNow", "Receiver", "RefusedRow", "Row", "Told", "Unsigned"]
 
 
 class Row(Struct, frozen=True):
@@ -80,6 +80,10 @@ class Call(Struct, frozen=True, kw_only=True):
 
 class Unsigned(Exception):
     """A call whose signature is missing, wrong or too old: whoever sent it is nobody we know."""
+
+
+class NotNow(Exception):
+    """A call that cannot be checked just now, for reasons of ours: the caller is asked to come again."""
 
 
 class Receiver(Protocol):

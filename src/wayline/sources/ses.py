@@ -12,12 +12,12 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from wayline.errors import OperatorError, Rejected
-from wayline.sources import Call, Unsigned
+from wayline.sources import Call, NotNow, Unsigned
 from wayline.sources.reports import decision_in, instant_of, is_made_by_machine, object_in, report, report_id
 from wayline.sources.signed import json_of
 
@@ -25,6 +25,8 @@ __all__ = ["Ses", "is_of_sns"]
 
 _AGE_MAX: Final = timedelta(hours=25)  # SNS tries a failed call again with the same signature
 _CERTIFICATES_MAX: Final = 8  # certificates fetched and kept at a time
+_REST: Final = timedelta(seconds=10)
+_CERTIFICATE: Final = re.compile(r"/[A-Za-z0-9-]{1,100}\.pem")
 _HOST: Final = re.compile(r"sns\.[a-z0-9-]{3,40}\.amazonaws\.com(\.cn)?")
 _SIGNED: Final[Mapping[str, tuple[str, ...]]] = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
@@ -44,11 +46,19 @@ class Ses:
         certificates: Sequence[bytes] = (),
         *,
         fetch: Callable[[str], bytes] | None = None,
+        confirms: bool = False,
     ) -> None:
         self._topics = frozenset(topics)
         self._certificates = [_certificate(pem) for pem in certificates]
         self._fetch = fetch
+        self._confirms = confirms
         self._fetched: dict[str, Any] = {}
+        self._rests_until = datetime.min.replace(tzinfo=UTC)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a call may be answered only after asking elsewhere: such are not looked at in the event loop."""
+        return self._fetch is not None
 
     def check(self, call: Call) -> None:
         try:
@@ -81,7 +91,7 @@ class Ses:
         except (binascii.Error, ValueError):
             raise Unsigned("Signature is no base64") from None
         now = call.received_at.astimezone(UTC)
-        for certificate in self._known(told):
+        for certificate in self._known(told, now):
             if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
                 continue
             try:
@@ -91,21 +101,35 @@ class Ses:
             return
         raise Unsigned("Signature is not one by a valid certificate of SNS over the notification's fields")
 
-    def _known(self, told: Mapping[str, Any]) -> list[Any]:
-        """The operator's certificates, and the one the notification names if it may be fetched."""
+    def _known(self, told: Mapping[str, Any], now: datetime) -> list[Any]:
+        """The operator's certificates, or the one the notification names if it may be fetched."""
         url = str(told.get("SigningCertURL"))
         if self._fetch is None or self._certificates:
             return self._certificates
-        if not is_of_sns(url):
-            raise Unsigned("SigningCertURL is not https at sns.REGION.amazonaws.com")
+        if not is_of_sns(url) or not _CERTIFICATE.fullmatch(urlsplit(url).path):
+            raise Unsigned("SigningCertURL is no certificate at https://sns.REGION.amazonaws.com")
         if url not in self._fetched:
-            if len(self._fetched) >= _CERTIFICATES_MAX:
-                self._fetched.clear()
-            self._fetched[url] = _certificate(self._fetch(url))
+            self._fetched[url] = self._had(url, now)
+            while len(self._fetched) > _CERTIFICATES_MAX:
+                del self._fetched[next(iter(self._fetched))]
         return [self._fetched[url]]
+
+    def _had(self, url: str, now: datetime) -> Any:
+        """The certificate from there. Anybody can name one that is not there, so after a failure we rest a while."""
+        assert self._fetch is not None
+        if now < self._rests_until:
+            raise NotNow("a certificate of SNS could not be had; it is asked for again in a moment")
+        try:
+            return _certificate(self._fetch(url))
+        except OperatorError as error:
+            self._rests_until = now + _REST
+            raise NotNow(f"the certificate of SNS could not be had: {error}") from error
 
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
         told = json_of(call.body)
+        if told["Type"] == "SubscriptionConfirmation" and self._confirms and is_of_sns(told.get("SubscribeURL")):
+            self._confirm(told["SubscribeURL"])
+            return []
         if told["Type"] == "SubscriptionConfirmation":
             raise Rejected(
                 "unconfirmed",
@@ -119,6 +143,15 @@ class Ses:
         kind = inner.get("eventType") or inner.get("notificationType") if isinstance(inner, dict) else None
         reader = _READERS.get(str(kind))
         return [] if reader is None else list(reader(inner))
+
+    def _confirm(self, url: str) -> None:
+        """Say yes to the topic, which is one of those the operator named."""
+        if self._fetch is None:
+            return
+        try:
+            self._fetch(url)
+        except OperatorError as error:
+            raise NotNow(f"the subscription could not be confirmed: {error}") from error
 
 
 def is_of_sns(url: Any) -> bool:

@@ -188,6 +188,23 @@ def test_what_a_channel_finds_dead_is_the_address_it_was_given() -> None:
     assert closed(shop, "mail-ann") == ["mail-ann"]
 
 
+def test_a_bounce_told_of_one_person_and_another_s_address_closes_that_address() -> None:
+    shop = Shop()
+    shop.consent()
+    shop.consent(person("ben"))
+    shop.tell(happened("Email Bounced", (ANN[0], person("ben")[1]), bounce_type="hard"))
+    assert closed(shop, "mail-ann", "mail-ben") == ["mail-ben"]
+
+
+def test_s10_a_click_on_a_link_of_ours_settles_the_mail_it_was_in() -> None:
+    shop, row = unclear()
+    owner = Identifier("customer_id", shop.customer().customer_id)
+    clicked = happened("Email Link Clicked", (owner,), source="wayline", email_id=row.decision_id)
+    shop.tell(replace(clicked, kind="internal"))
+    assert state_of(shop, row) == "sent"
+    assert shop.steps()["hello"] == "ended"
+
+
 def bounces(shop: Shop, count: int, *, days: int = 1) -> None:
     for _ in range(count):
         shop.now += timedelta(days=days)

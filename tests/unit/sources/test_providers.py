@@ -23,7 +23,7 @@ from tests.shop import NOON
 from wayline.domain import Event
 from wayline.errors import OperatorError, Rejected
 from wayline.observation.events import Parsed, parse_batch
-from wayline.sources import Call, Receiver, Unsigned
+from wayline.sources import Call, NotNow, Receiver, Unsigned
 from wayline.sources.mailgun import Mailgun
 from wayline.sources.postmark import Postmark
 from wayline.sources.sendgrid import SendGrid
@@ -373,13 +373,49 @@ def test_a_certificate_is_fetched_from_sns_and_from_nowhere_else() -> None:
         "https://sns.eu-central-1.amazonaws.com@evil.example/cert.pem",
         "https://evil.example\\@sns.eu-central-1.amazonaws.com/cert.pem",
         "https://sns.eu-central-1.amazonaws.com:8443/cert.pem",
+        "https://sns.eu-central-1.amazonaws.com/?Action=Publish&x=cert.pem",
         "https://bucket.s3.amazonaws.com/cert.pem",
         "https://snsx.eu.amazonaws.com/cert.pem",
         "", None,
     ]  # fmt: skip
-    assert not any(map(is_of_sns, elsewhere))
+    assert [url for url in elsewhere if is_of_sns(url)] == [elsewhere[6]], "of SNS, and no certificate"
     assert refused(receiver, *(by_sns(inner, SigningCertURL=url) for url in elsewhere))
     assert len(asked) == 1
+
+
+def test_a_certificate_that_cannot_be_had_is_asked_for_again_after_a_rest() -> None:
+    asked: list[str] = []
+
+    def fetch(url: str) -> bytes:
+        asked.append(url)
+        if len(asked) == 1:
+            raise OperatorError("no answer")
+        return signing()[1]
+
+    receiver = Ses([TOPIC], fetch=fetch)
+    fine = by_sns(ses_event("Send"))
+    for _ in range(3):
+        with pytest.raises(NotNow):
+            receiver.check(fine)
+    assert len(asked) == 1, "whoever names a certificate that is not there makes us ask once"
+    receiver.check(call(fine.body, at=NOON + timedelta(seconds=11)))
+
+
+def test_a_subscription_is_confirmed_where_the_operator_said_so_and_only_at_sns() -> None:
+    asked: list[str] = []
+
+    def fetch(url: str) -> bytes:
+        asked.append(url)
+        return signing()[1]
+
+    receiver = Ses([TOPIC], fetch=fetch, confirms=True)
+    yes = "https://sns.eu-central-1.amazonaws.com/?Action=ConfirmSubscription&Token=t"
+    told = by_sns({}, Type="SubscriptionConfirmation", Token="t", SubscribeURL=yes)
+    receiver.check(told)
+    assert receiver.messages(told) == [] and asked[-1] == yes
+    with pytest.raises(Rejected):
+        receiver.messages(by_sns({}, Type="SubscriptionConfirmation", Token="t", SubscribeURL="https://evil.example/"))
+    assert asked[-1] == yes
 
 
 def test_what_ses_says_of_each_recipient() -> None:
