@@ -34,7 +34,8 @@ __all__ = ["READERS_MAX", "Readers", "main"]
 
 _log = structlog.get_logger()
 
-READERS_MAX: Final = min(len(os.sched_getaffinity(0)) - 1, 3)
+_PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+READERS_MAX: Final = min(_PROCESSORS - 1, 3)
 """Readers at a time: one processor is for the one that stores."""
 
 _WORTH: Final = (0.3, 0.9, 1.9)  # processors' worth of reading from which on one, two, three readers are worth it
