@@ -95,12 +95,17 @@ class Shop(Struct, frozen=True):
 
 @contextmanager
 def shop(
-    folder: Path, sources: Sequence[str], *, public: Sequence[str] = (), origins: Mapping[str, str] | None = None
+    folder: Path,
+    sources: Sequence[str],
+    *,
+    public: Sequence[str] = (),
+    origins: Mapping[str, str] | None = None,
+    requests_per_second: float = 1e6,
 ) -> Iterator[Shop]:
     """The example shop at the real time.
 
     Each source's key is `key-` and its name: a secret one, as a server has, or a write key for the `public` ones.
-    `origins` are of further public ones, by name: the pages they may send from.
+    `origins` are of further public ones, by name: the pages they may send from. The secret ones are limited.
     """
     made = shop_folder(folder)
     lines = [f'[sources."{name}"]\nwrite_key = "key-{name}"\n' for name in public]
@@ -108,7 +113,8 @@ def shop(
         lines.append(f'[sources."{name}"]\nwrite_key = "key-{name}"\norigins = ["{origin}"]\n')
     for name in sources:
         digest = hashlib.sha256(f"key-{name}".encode()).hexdigest()
-        lines.append(f'[sources."{name}"]\nsecret_key_sha256 = "{digest}"\n')
+        limit = f"requests_per_second = {requests_per_second}"
+        lines.append(f'[sources."{name}"]\nsecret_key_sha256 = "{digest}"\n{limit}\n')
     settings = made / "wayline.toml"
     settings.write_text("\n".join([settings.read_text(), *lines]))
     with opened(made, lambda: datetime.now(UTC)) as (store, serving), served(serving.app) as client:

@@ -131,3 +131,23 @@ def test_what_wayline_refuses_for_now_is_stored_once_it_can(disk: FaultyDisk, tm
             assert statuses[0] == refused and statuses[-1] == 200, statuses
             assert len(running.events(client)) == 1
         assert running.counts()["duplicate"] == 0
+
+
+def test_s28_who_sends_too_fast_is_slowed_down_and_loses_nothing(tmp_path: Path) -> None:
+    """Eight of each client at once, by a key that may ask twice a second."""
+    here = [client for client in CLIENTS if not missing(client)]
+    with shop(tmp_path / "shop", here, requests_per_second=2) as running, proxied(running.url) as proxy:
+        working = []
+        for client in here:
+            said = [{"type": "track", "userId": f"user-{n}-of-{client}", "event": "Product Viewed"} for n in range(8)]
+            told = [{"host": proxy.url, "key": f"key-{client}", "calls": [one], "retries": 10} for one in said]
+            working.append(started(client, told))
+        assert [failed_of(process) for process in working] == [[] for _ in here]
+        for client in here:
+            requests = proxy.of(f"key-{client}")
+            refused = [one for one in requests if one.status == 429]
+            assert refused and {one.status for one in requests} == {200, 429}
+            assert len(running.events(client)) == 8
+        counts = running.counts()
+        assert counts["stored"] == 8 * len(here) == counts["accepted"]
+        assert counts["refused: rate_limited"] == sum(one.status == 429 for one in proxy.seen)

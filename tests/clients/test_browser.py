@@ -124,7 +124,7 @@ def test_what_a_page_tells_arrives_once(browser: Any, pages: str, running: tuple
     assert names["page"] == {"anonymous_id"} and names["identify"] == {"user_id", "anonymous_id", "claimed_email"}
     browsers = {one for event in events for one in event.identifiers if one.kind == "anonymous_id"}
     assert len(browsers) == 1, "one browser, one handle"
-    assert all(abs(event.occurred_at - event.received_at) < timedelta(seconds=3) for event in events)
+    assert all(abs(event.occurred_at - event.received_at) < timedelta(seconds=10) for event in events)
     page.context.close()
 
 
@@ -161,7 +161,8 @@ def test_each_answer_is_understood(browser: Any, pages: str, running: tuple[Shop
         tab.evaluate("analytics.track('Product Viewed', {sku: 'jacket'})")
     stored = [f"{way}-{case}" for case, (_, _, kept) in ANSWERS.items() if kept]
     waited(lambda: all(behind.events(name) for name in stored), 30)
-    tabs[0].wait_for_timeout(2000)  # long enough for one that does not know when to stop
+    waited(lambda: all(proxy.of(f"key-{way}-{case}") for case in ANSWERS), 30)
+    tabs[0].wait_for_timeout(1500)  # long enough for one that does not know when to stop
     for case, (_, sends, kept) in ANSWERS.items():
         requests = proxy.of(f"key-{way}-{case}")
         assert len(requests) == sends, (case, [one.status for one in requests])

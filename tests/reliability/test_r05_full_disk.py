@@ -37,7 +37,7 @@ def test_r05_a_full_disk_is_refused_with_503_and_works_after_freeing(small_disk:
             with ballast.open("wb") as file, suppress(OSError):
                 while file.write(b"x" * 65536):
                     file.flush()
-            waited(lambda: load.answers[503] >= 20)
+            waited(lambda: load.answers[503] >= 20, 60)
             answer = load.told[503]
             assert answer["code"] == "store_unavailable" and "no room on the disk" in answer["message"], answer
             status, health = served.health()
@@ -47,7 +47,7 @@ def test_r05_a_full_disk_is_refused_with_503_and_works_after_freeing(small_disk:
             load.waits_for(200)
         assert load.answers[503] <= refused + 20, "it took long to come back"
         assert set(load.answers) <= {0, 200, 503} and load.count() > 250
-        waited(lambda: served.health()[0] == 200)
+        waited(lambda: served.health()[0] == 200, 60)
         assert served.end() == 0
     with kept(served.folder) as store:
         ids = [event.event_id for event in store.log.read(0, 10**6)]

@@ -29,10 +29,10 @@ def test_r06_an_error_of_the_disk_is_no_acknowledgement(tmp_path: Path, name: st
     with Served(folder, before=failing) as served, Load(served.port).running() as load:
         served.start()
         load.waits_for(1)
-        waited(lambda: served.health()[0] == 503)
+        waited(lambda: served.health()[0] == 503, 60)
         acknowledged, refused = load.snapshot(), load.answers[503]
         answered = load.answers.total()
-        waited(lambda: load.answers.total() > answered + 20)
+        waited(lambda: load.answers.total() > answered + 20, 60)
         status, health = served.health()
         assert status == 503 and health["status"] == "in trouble", health
         assert "the disk failed" in health["trouble"] and f"{name}.sqlite" in health["trouble"], health
