@@ -18,7 +18,7 @@ from wayline.domain import Event, Identifier
 
 __all__ = [
     "CARTS", "CLAIMED", "CLAIMED_IN", "CLAIMS", "CLICK_TOKEN", "RESERVED_KINDS", "SHARED", "UNVERIFIED",
-    "as_claims", "is_double_opt_in", "named_in", "vouchers",
+    "as_claims", "is_double_opt_in", "named_in", "names_cart", "vouchers",
 ]  # fmt: skip
 
 UNVERIFIED: Final = "unverified"
@@ -65,6 +65,12 @@ def as_claims(found: tuple[Identifier, ...], name: str, notes: list[str]) -> tup
     return (*others, *(Identifier(CLAIMED[each.kind], each.value) for each in addresses))
 
 
+def names_cart(event: Event) -> bool:
+    """Whether the event says of which cart, checkout or order it is."""
+    properties = event.properties
+    return "order_id" in properties or "cart_id" in properties or "checkout_id" in properties
+
+
 def named_in(event: Event, addresses: Iterable[Identifier]) -> dict[Identifier, str]:
     """Each of these addresses (or claims) in each cart, checkout or order the event names, with its evidence."""
     found: dict[Identifier, str] = {}
@@ -80,12 +86,13 @@ def named_in(event: Event, addresses: Iterable[Identifier]) -> dict[Identifier, 
 
 def vouchers(event: Event) -> dict[Identifier, str]:
     """What a browser would have claimed of the addresses the shop's own system tells here, if it was this order's."""
-    if UNVERIFIED in event.notes or CARTS.keys().isdisjoint(event.properties):
+    if not names_cart(event) or UNVERIFIED in event.notes:
         return {}
     return named_in(event, [each for each in event.identifiers if each.kind in CLAIMED])
 
 
 def is_double_opt_in(event: Event) -> bool:
     """Whether the owner of the mailbox has answered a mail that asked for it."""
-    is_told = event.name == "Consent Granted" and event.properties.get("double_opt_in") is True
-    return is_told and UNVERIFIED not in event.notes
+    if event.name != "Consent Granted":
+        return False
+    return event.properties.get("double_opt_in") is True and UNVERIFIED not in event.notes

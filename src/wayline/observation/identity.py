@@ -39,7 +39,6 @@ from msgspec import Struct
 from wayline.domain import Event, Identifier, Link, Merge, Review
 from wayline.errors import Broken
 from wayline.observation.claims import (
-    CARTS,
     CLAIMED,
     CLAIMED_IN,
     CLAIMS,
@@ -48,6 +47,7 @@ from wayline.observation.claims import (
     UNVERIFIED,
     is_double_opt_in,
     named_in,
+    names_cart,
     vouchers,
 )
 from wayline.observation.vocabulary import DEVICES, DOCUMENTS
@@ -76,6 +76,8 @@ CONFIDENCE: Final[Mapping[str, tuple[float, float]]] = {
 }
 """Evidence to how sure it makes us: by a secret key or signed, and by a public key."""
 
+_CLAIM_KINDS: Final = frozenset(CLAIMS)
+_OF_ONE: Final = CONFIDENCE["device"][0]
 _LETTERS: Final = {"user_id": "k-", "email": "e-", "phone": "p-"}
 _RANKS: Final = {"k-": 0, "e-": 1, "p-": 2, "a-": 3}
 _SHARED: Final = "shared-"
@@ -188,9 +190,10 @@ def review_of(one: str, other: str, confidence: float, evidence: Iterable[str], 
 
 def sureness(link: Link) -> float:
     """How sure the link itself is: the customer that began with an identifier is its own for certain."""
-    is_own = link.customer_id == customer_id_of(link.identifier)
     # One made before evidence was kept says how strong its identifier was, and not how sure the link is.
-    return 1.0 if is_own or not link.evidence else link.confidence
+    if link.confidence == 1 or not link.evidence or link.customer_id == customer_id_of(link.identifier):
+        return 1.0
+    return link.confidence
 
 
 def handles(event: Event) -> tuple[Identifier, ...]:
@@ -249,7 +252,7 @@ class _Joining:
 
     def consider(self, identifier: Identifier) -> None:
         """Let one identifier join, or say why not."""
-        if identifier.kind in CLAIMS:
+        if identifier.kind in _CLAIM_KINDS:
             self.claims.append(identifier)
             return
         if identifier.kind == CLICK_TOKEN:
@@ -279,9 +282,10 @@ class _Joining:
 
     def confirm(self) -> None:
         """Bring in the browsers that this event proves to be theirs: by a claimed cart, a double opt-in, a click."""
-        for handle, evidence in vouchers(self.event).items() if self.owners or self.free else ():
-            if handle in self.known:
-                self._bring(handle, evidence)
+        if len(self.known) > len(self.event.identifiers) or names_cart(self.event):
+            for handle, evidence in vouchers(self.event).items() if self.owners or self.free else ():
+                if handle in self.known:
+                    self._bring(handle, evidence)
         if is_double_opt_in(self.event):
             for address in [each for each in self.joined if each.kind in CLAIMED]:
                 self._bring(Identifier(CLAIMED[address.kind], address.value), "double opt-in")
@@ -360,6 +364,8 @@ class _Joining:
     # -- who does not
 
     def _is_kept_apart(self, owner: str) -> bool:
+        if not (self.owners or self.free):
+            return False
         return any(self.evidence.are_apart(owner, other) for other in self._involved())
 
     def _is_anothers(self, owner: str) -> bool:
@@ -443,22 +449,12 @@ class _Joining:
 
     def resolution(self) -> Resolution:
         """What all that joined amounts to."""
-        customer_id = self._survivor()
-        if customer_id is None and self.claims and not self.shared:
-            # Nothing but a typed address: that it is the same one is all that holds such events together.
-            customer_id = self.evidence.survivor(customer_id_of(self.claims[0]))
-            self._trust("claimed address")
+        customer_id = self._survivor() or self._of_claim_alone()
         if customer_id is None:
             return self._session()
         self._refuse_alias(customer_id)
         losers = [owner for owner in self.owners if owner != customer_id]
-        links = [self._link(identifier, customer_id) for identifier in self.free]
-        for identifier in self.moved:
-            links.append(self._changed_hands(identifier, customer_id))
-            if links[-1].customer_id == customer_id:
-                self.joined.append(identifier)
-        links += [self._link(each, customer_id) for each in self.joined if self._is_proven(each)]
-        links += self._kept(customer_id)
+        links = self._learnt(customer_id)
         return Resolution(
             customer_id=customer_id,
             identifiers=(*(each for each in self.event.identifiers if each in self.joined), *self.added),
@@ -469,6 +465,25 @@ class _Joining:
             notes=tuple(self.notes),
             reviews=tuple(self.reviews),
         )
+
+    def _of_claim_alone(self) -> str | None:
+        """Of nothing but a typed address: that it is the same one is all that holds such events together."""
+        if not self.claims or self.shared:
+            return None
+        self._trust("claimed address")
+        return self.evidence.survivor(customer_id_of(self.claims[0]))
+
+    def _learnt(self, customer_id: str) -> list[Link]:
+        links = [self._link(identifier, customer_id) for identifier in self.free]
+        for identifier in self.moved:
+            links.append(self._changed_hands(identifier, customer_id))
+            if links[-1].customer_id == customer_id:
+                self.joined.append(identifier)
+        if self.confidence > _OF_ONE and len(self.owners) == 1:
+            links += [self._link(each, customer_id) for each in self.joined if self._is_proven(each)]
+        if self.claims or self.added or not self.is_verified:
+            links += self._kept(customer_id)
+        return links
 
     def _survivor(self) -> str | None:
         """The customer that remains: the one of the strongest kind, then of the smallest id."""
@@ -481,26 +496,21 @@ class _Joining:
 
     def _is_proven(self, identifier: Identifier) -> bool:
         """Whether a log-in makes sure of a device that came by less, such as a click; of several's it does not."""
-        if (
-            identifier.kind not in DEVICES
-            or identifier in self.free
-            or identifier in self.moved
-            or len(self.owners) > 1
-        ):
+        if identifier.kind not in DEVICES or identifier in self.free or identifier in self.moved:
             return False
         return CONFIDENCE["device"][0] <= self.evidence.sure(identifier) < self.confidence
 
     def _kept(self, customer_id: str) -> list[Link]:
         """Links of what leads to nobody: claims, the carts they were made in, addresses shared with others."""
-        names_cart = not self.is_verified and is_anonymous(customer_id) and bool(CARTS.keys() & self.event.properties)
-        if not (self.claims or self.added or names_cart):
+        is_in_cart = not self.is_verified and is_anonymous(customer_id) and names_cart(self.event)
+        if not (self.claims or self.added or is_in_cart):
             return []
         held = {link.identifier for each in {*self.owners, customer_id} for link in self._links(each)}
         shared = [each for each in self.added if each.kind in SHARED.values() and each not in held]
         links = [self._link(each, customer_id, "shared address") for each in shared]
         claims = self._claimed(held)
         links += [self._link(each, customer_id, "claimed address") for each in claims if each not in held]
-        carts = self._carts(claims, held) if names_cart else []
+        carts = self._carts(claims, held) if is_in_cart else []
         return [*links, *(self._link(each, customer_id, "claimed address") for each in carts)]
 
     def _carts(self, claims: Sequence[Identifier], held: set[Identifier]) -> list[Identifier]:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from wayline.domain import Event, Identifier, Link, Merge, Review, Tie
 from wayline.observation import identity
-from wayline.observation.claims import CARTS, CLAIMS, UNVERIFIED
+from wayline.observation.claims import CLAIMS, UNVERIFIED, names_cart
 from wayline.observation.directory import Directory
 from wayline.observation.hands import KEPT_APART, MERGED, apart_by, merged_by
 from wayline.observation.vocabulary import DEVICES
@@ -22,6 +22,7 @@ CUSTOMER = "customer_id"
 APART = ("refused", "kept apart")
 """States of a review that no evidence overturns."""
 
+_CLAIM_KINDS = frozenset(CLAIMS)
 _OF_ONE = identity.CONFIDENCE["device"][0]
 _BY_LOG_IN = identity.CONFIDENCE["user_id"][1]
 
@@ -75,7 +76,8 @@ class People:
         if first.kind == CUSTOMER:
             return self._by_hand(event) if event.kind == "internal" else Whose(self.survivor(first.value), identifiers)
         owner = self._owner.get(first)
-        if owner is not None and event.kind != "alias" and first.kind not in CLAIMS and not identity.is_shared(owner):
+        is_plain = event.kind != "alias" and first.kind not in _CLAIM_KINDS
+        if owner is not None and is_plain and not identity.is_shared(owner):
             owner = self._latest(owner)
             is_known = all(self._latest(self._owner.get(one, "")) == owner for one in identifiers[1:])
             if (
@@ -83,6 +85,8 @@ class People:
                 and not (self._has_weak and self._may_be_proven(identifiers))
                 and not (event.notes and self._names_claimed_cart(event, owner))
             ):
+                if not self._has_weak or first.kind not in DEVICES:
+                    return Whose(owner, identifiers)
                 return Whose(owner, identifiers, through=self._through(identifiers))
         return self._learn(event)
 
@@ -104,9 +108,7 @@ class People:
 
     def _names_claimed_cart(self, event: Event, owner: str) -> bool:
         """Whether a browser names a cart that an address it claimed can be confirmed by."""
-        if CARTS.keys().isdisjoint(event.properties) or not identity.is_anonymous(owner):
-            return False
-        if UNVERIFIED not in event.notes:
+        if UNVERIFIED not in event.notes or not names_cart(event) or not identity.is_anonymous(owner):
             return False
         if owner not in self._claims:
             links = (self._directory or self.state).links(owner)
@@ -116,6 +118,8 @@ class People:
     def _through(self, identifiers: Sequence[Identifier]) -> float:
         if identifiers[0].kind not in DEVICES:
             return 1.0
+        if len(identifiers) == 1:
+            return self.sure(identifiers[0])
         return max(self.sure(one) for one in identifiers if one.kind not in CLAIMS)
 
     def sure(self, identifier: Identifier) -> float:
