@@ -78,3 +78,7 @@ kills-collector: install ## 1,000 kills of the served collector under load, and 
 .PHONY: power-cuts
 power-cuts: install ## 25 power cuts of the served collector on a file system in a file (as root), and what was lost
 	WAYLINE_CUTS=25 $(BIN)/python -m pytest -s tests/reliability/test_r02_power_cut.py
+
+.PHONY: overload
+overload: install ## five minutes of ten times more events than can be taken, and what became of them
+	WAYLINE_OVERLOAD_SECONDS=300 $(BIN)/python -m pytest -s tests/scenarios/test_r17_overload.py

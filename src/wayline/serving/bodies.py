@@ -11,6 +11,7 @@ import asyncio
 import json
 import math
 import re
+import sys
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
@@ -23,12 +24,18 @@ from wayline.errors import Rejected
 from wayline.serving.answers import Header, Refused
 from wayline.serving.intake import Room
 
-__all__ = ["BODY_MAX", "MEMBERS_MAX", "READING_SECONDS_MAX", "SPOILED", "UNREAD", "Gone", "inflate", "parse", "read"]
+__all__ = [
+    "BODY_MAX", "MEMBERS_MAX", "MESSAGES_MAX", "READING_SECONDS_MAX", "SPOILED", "UNREAD",
+    "Gone",
+    "inflate", "parse", "read", "too_many",
+]  # fmt: skip
 
 BODY_MAX: Final = 8 << 20
 """Bytes of a body, before and after decompression."""
 MEMBERS_MAX: Final = 4
 """Members of a gzip body."""
+MESSAGES_MAX: Final = 20_000
+"""Messages in one batch."""
 READING_SECONDS_MAX: Final = 30
 """Seconds a client may take to send a body."""
 SPOILED: Final = "\0spoiled"
@@ -38,8 +45,10 @@ UNREAD: Final = "\0unread"
 
 _SMALL: Final = 256 << 10  # bytes of a body that is read at once; a larger one must not hold up whoever else asks
 _DIGITS_MAX: Final = 4000  # of a whole number; beyond it is as good as infinite
+_COMMAS_MAX: Final = 1 << 20  # in a body: no batch of events has as many, and each may cost a value of its own
+_SALVAGED_MAX: Final = 512 << 10  # bytes of a broken body that are looked through; a longer one is refused whole
 _SPOILED_MAX: Final = 100  # pieces of one body that are passed over; what comes after is one piece
-_TRIES_MAX: Final = 2000  # places at which a message is looked for behind one that is broken
+_WORK_MAX: Final = 256 << 10  # characters read in vain while looking for the next message; then the rest is one piece
 
 _Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -148,10 +157,19 @@ def _cut_only(body: bytes, what: str) -> dict[str, Any] | None:
         told = _batch_of(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if len(told.batch) > MESSAGES_MAX:
+        raise too_many()
     return {"batch": [bytes(each) for each in told.batch], "sentAt": told.sentAt, "context": told.context}
 
 
+def too_many() -> Refused:
+    """Why a batch of more messages than anybody needs is not taken."""
+    return Refused(413, "too_many", f"more than {MESSAGES_MAX} messages in a batch, or values; send smaller batches")
+
+
 def _parsed(body: bytes, headers: Mapping[bytes, bytes], unread: str) -> Mapping[str, Any]:
+    if len(body) > _COMMAS_MAX and body.count(b",") > _COMMAS_MAX:
+        raise too_many()
     found = _cut_only(body, unread) if unread else None
     if found is not None:
         return found
@@ -161,7 +179,7 @@ def _parsed(body: bytes, headers: Mapping[bytes, bytes], unread: str) -> Mapping
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
         if encoding not in ("identity", "gzip", ""):
             raise Refused(415, "encoding", f"expected gzip or no encoding, got {encoding[:40]!r}") from error
-        told = _salvaged(body.decode("utf-8", "surrogateescape"))
+        told = _salvaged(body.decode("utf-8", "surrogateescape")) if len(body) <= _SALVAGED_MAX else None
         if told is None:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
             raise Refused(400, "bad_json", f"the body is no JSON: {reason}") from error
@@ -188,7 +206,9 @@ _LENIENT: Final = json.JSONDecoder(parse_int=_whole)
 # ------------------------------------------------------------------ a batch that is broken somewhere
 
 _BATCH = re.compile(r'"batch"\s*:\s*\[')
-_NEXT = re.compile(r",\s*(?=\{)")
+_NEXT = re.compile(r",\s{0,99}(?=\{)")
+_GAPS = re.compile(r"[\s,]*")
+_SPACE = re.compile(r"\s*")
 
 
 def _salvaged(text: str) -> dict[str, Any] | None:
@@ -217,18 +237,17 @@ def _salvaged(text: str) -> dict[str, Any] | None:
 
 def _cut(text: str, at: int) -> Iterator[tuple[int, int, Any, str | None]]:
     """The pieces of a list: where each begins and ends, what it is, or why it cannot be read."""
+    search = _Search(text)
     count = 0
     while True:
-        at = _gap(text, at)
+        at = _GAPS.match(text, at).end()  # type: ignore[union-attr]  # it matches anywhere, if only nothing
         if at >= len(text) or text[at] == "]":
             return
         try:
-            item, end = _LENIENT.raw_decode(text, at)
-            if text[_gap(text, end, comma=False) :][:1] not in (",", "]"):
-                raise ValueError(f"expected ',' or ']' behind it, at character {end - at} of it")
+            item, end = search.message(at)
         except (ValueError, RecursionError) as error:
             count += 1
-            end = _resumed(text, at) if count < _SPOILED_MAX else len(text)
+            end = search.resumed(at) if count < _SPOILED_MAX else len(text)
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else _said(error, at)
             yield at, end, None, reason
         else:
@@ -236,31 +255,51 @@ def _cut(text: str, at: int) -> Iterator[tuple[int, int, Any, str | None]]:
         at = end
 
 
-def _gap(text: str, at: int, *, comma: bool = True) -> int:
-    while at < len(text) and (text[at].isspace() or (comma and text[at] == ",")):
-        at += 1
-    return at
+class _Search:
+    """A broken text being looked through for messages, within a bound on what is read in vain."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.work = 0
+
+    def message(self, at: int) -> tuple[dict[str, Any], int]:
+        """The object that stands here, and where it ends. Anything else may have swallowed what comes after it."""
+        if self.text[at] != "{":
+            raise ValueError("expected a message, a JSON object")
+        try:
+            item, end = _LENIENT.raw_decode(self.text, at)
+        except RecursionError:
+            self.work += sys.getrecursionlimit()
+            raise
+        except json.JSONDecodeError as error:
+            self.work += error.pos - at
+            raise
+        after = _SPACE.match(self.text, end).end()  # type: ignore[union-attr]  # it matches anywhere, if only nothing
+        if self.text[after : after + 1] not in (",", "]"):
+            self.work += after - at
+            raise ValueError(f"expected ',' or ']' behind it, at character {end - at} of it")
+        return item, end
+
+    def resumed(self, at: int) -> int:
+        """Where the next whole message begins behind a broken piece; the end of the list, or text, if none does."""
+        for found in _NEXT.finditer(self.text, at):
+            self.work += 8  # what it costs to look at all
+            if self.work > _WORK_MAX:
+                return len(self.text)
+            try:
+                item, _ = self.message(found.end())
+            except (ValueError, RecursionError):
+                continue
+            if "type" in item and item.keys() & _NAMING:
+                return found.end()
+        last = self.text.rfind("]", at)
+        return len(self.text) if last < 0 else last
 
 
 def _said(error: Exception, at: int) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg}, at character {max(error.pos - at, 0)} of it"
     return str(error)
-
-
-def _resumed(text: str, at: int) -> int:
-    """Where the next whole message begins behind a broken piece; the end of the list, or of the text, if none does."""
-    for tries, found in enumerate(_NEXT.finditer(text, at)):
-        if tries >= _TRIES_MAX:
-            return len(text)
-        try:
-            item, _ = _LENIENT.raw_decode(text, found.end())
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(item, dict) and "type" in item and item.keys() & _NAMING:
-            return found.end()
-    last = text.rfind("]", at)
-    return len(text) if last < 0 else last
 
 
 _NAMING: Final = {"messageId", "userId", "anonymousId"}

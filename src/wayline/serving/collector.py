@@ -197,6 +197,8 @@ class _Endpoint:
         if not isinstance(items, list):
             message = f"expected 'batch' to be a list of messages, got {type(items).__name__}"
             raise Refused(400, "no_batch", message, source=sender.source)
+        if len(items) > bodies.MESSAGES_MAX:
+            raise bodies.too_many()
         sent_at = None
         try:
             sent_at = read_instant(told["sentAt"], "sentAt") if told.get("sentAt") else None

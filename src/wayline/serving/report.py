@@ -202,9 +202,7 @@ def _read(state: State, log: Log, playbook: Playbook, since: datetime | None) ->
     return _Read(earned, spikes(watched, zone, min(starts, default=None)), foreign, first, last)
 
 
-def _sent_elsewhere(
-    events: Iterable[Event], owners: Mapping[Identifier, str]
-) -> Iterator[tuple[str, datetime, str]]:
+def _sent_elsewhere(events: Iterable[Event], owners: Mapping[Identifier, str]) -> Iterator[tuple[str, datetime, str]]:
     for event in events:
         if event.name == FOREIGN and foreign_contact(event).lane == "marketing":
             yield owner_of(event, owners), event.occurred_at, f"{event.source}/{event.event_id}"
