@@ -91,6 +91,7 @@ def doctor(folder: Folder, as_json: AsJson = False) -> None:
     """
     from datetime import UTC, datetime
 
+    from wayline.runtime.reconciling import KEPT_IN, worries
     from wayline.runtime.replaying import examine
     from wayline.runtime.signals import examine_signals, in_words
     from wayline.serving.report import uneven_elsewhere
@@ -102,7 +103,8 @@ def doctor(folder: Folder, as_json: AsJson = False) -> None:
         if (folder / MARK).exists():  # a simulated shop: its clock stands where the season ended
             now = max((event.received_at for event in store.log.read(store.log.head() - 1, 1)), default=now)
         also = uneven_elsewhere(store.state, store.log, playbook, now)
-        health = examine(store.log, store.state, also=also)
+        shops = () if store.folder is None else worries(store.folder / KEPT_IN, now)
+        health = examine(store.log, store.state, also=(*also, *shops))
         signals = examine_signals(store.log, playbook, now)
     if as_json:
         print_json({"lines": health.lines, "problems": health.problems, "counts": health.counts, "signals": signals})

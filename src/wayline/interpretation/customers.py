@@ -15,6 +15,7 @@ from wayline.domain import Consent, Event, Facet, Identifier, Memory, Playbook, 
 from wayline.interpretation import facets
 from wayline.interpretation.paths import clean
 from wayline.interpretation.readings import EPOCH
+from wayline.observation.claims import UNVERIFIED
 from wayline.observation.feedback import REPORTS, is_automated
 
 __all__ = ["IDENTIFIERS_MAX", "OBJECTION", "TRAITS_MAX", "fold", "merge_memories"]
@@ -184,12 +185,18 @@ def _granted(consents: _Consents, event: Event) -> _Consents:
     return _with(consents, key, Consent(at, None, _text(event, "wording_version"), _text(event, "method")))
 
 
+def _withdrawn_at(event: Event) -> datetime:
+    """When we heard of it, whatever anybody's clock says; but a system that keeps consents says when it was."""
+    told = event.properties.get("as_of") if UNVERIFIED not in event.notes else None
+    return min(datetime.fromisoformat(told), event.received_at) if isinstance(told, str) else event.received_at
+
+
 def _withdrawn(consents: _Consents, event: Event) -> _Consents:
     key = _key(event)
     if key == "all:marketing":
         # An objection to direct marketing is itself a grant: of being left alone.
-        return _with(consents, OBJECTION, Consent(event.received_at, None, "", _text(event, "method")))
-    return _with(consents, key, Consent(withdrawn_at=event.received_at))
+        return _with(consents, OBJECTION, Consent(_withdrawn_at(event), None, "", _text(event, "method")))
+    return _with(consents, key, Consent(withdrawn_at=_withdrawn_at(event)))
 
 
 def _unsubscribed(consents: _Consents, event: Event) -> _Consents:

@@ -67,6 +67,39 @@ _DROPPED: Final = {
     "settle": Field(Duration(), "How long a file must not have changed; 10 seconds if not said."),
     "keep": Field(Duration(), "How long files that are done are kept; 30 days if not said."),
 }
+_POLL_FIELDS: Final = {
+    "api_url": Field(
+        Text(pattern=r"https?://[^\s?#]+", means="a web address without a query"),
+        "Where the shop's API is: https://NAME.myshopify.com/admin/api/2025-01, or https://SHOP/wp-json/wc/v3.",
+        required=True,
+    ),
+    "every": Field(Duration(), "How often the shop is asked; every 15 minutes if not said."),
+    "overlap": Field(Duration(), "How far before the last change it is asked again; 1 hour if not said."),
+    "settle": Field(Duration(), "How long a change is left to its webhook; 2 minutes if not said."),
+    "allow_private": Field(
+        YesNo(), "The API is in a network of our own: inward addresses and other ports may be asked.", default=False
+    ),
+}
+_SHOPIFY_POLL: Final = Record(
+    {
+        **_POLL_FIELDS,
+        "token_env": Field(ENVIRONMENT, "Where the app's Admin API access token is.", required=True),
+    },
+    "how a shop on Shopify is asked",
+)
+_WOOCOMMERCE_POLL: Final = Record(
+    {
+        **_POLL_FIELDS,
+        "consumer_key_env": Field(ENVIRONMENT, "Where the API's consumer key is.", required=True),
+        "consumer_secret_env": Field(ENVIRONMENT, "Where the API's consumer secret is.", required=True),
+    },
+    "how a shop on WooCommerce is asked",
+)
+
+
+def _poll(record: Record) -> Field:
+    return Field(record, "How the shop's API is asked for what no webhook told; it is not asked if not said.")
+
 
 
 def _secret(means: str) -> Field:
@@ -171,6 +204,7 @@ SOURCE: Final = Kinds(
                     required=True,
                 ),
                 "user_id_from": _USER_ID_FROM,
+                "poll": _poll(_SHOPIFY_POLL),
             },
             "a Shopify source",
         ),
@@ -183,6 +217,7 @@ SOURCE: Final = Kinds(
                     required=True,
                 ),
                 "user_id_from": _USER_ID_FROM,
+                "poll": _poll(_WOOCOMMERCE_POLL),
             },
             "a WooCommerce source",
         ),

@@ -90,6 +90,7 @@ def examine(log: Log, state: State, now: datetime | None = None, *, also: Sequen
             f"{unclear:,} messages of unclear delivery: ask the provider, or leave them; they are not sent twice"
         )
     problems.extend(_tried_in_vain(state))
+    problems.extend(_asked_of_us(log, at))
     aside = state.set_asides()
     for one in aside[:10]:
         problems.append(f"event {one.position} ({one.customer_id}) was set aside: {one.reason}")
@@ -107,6 +108,21 @@ def examine(log: Log, state: State, now: datetime | None = None, *, also: Sequen
     counted = "One thing needs you:" if len(problems) == 1 else f"{len(problems)} things need you:"
     verdict = counted if problems else "Nothing needs you."
     return Health((*lines, verdict, *problems), tuple(problems), counts)
+
+
+_PRIVACY_DUE = timedelta(days=30)  # within which a request about personal values must be met
+
+
+def _asked_of_us(log: Log, now: datetime) -> Iterator[str]:
+    """Requests about personal values, with the clock that runs."""
+    for event in log.named(("Privacy Requested",)):
+        due_on = (event.received_at + _PRIVACY_DUE).date()
+        left = (due_on - now.date()).days
+        clock = f"{left} days are left" if left >= 0 else f"overdue by {-left} days"
+        yield (
+            f"{event.source} asks {event.properties.get('topic', 'something')} (event {event.position}, received "
+            f"{event.received_at:%Y-%m-%d}): due on {due_on}, {clock}"
+        )
 
 
 def _tried_in_vain(state: State) -> Iterator[str]:

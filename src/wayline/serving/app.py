@@ -40,6 +40,7 @@ from wayline.runtime.dropping import Drop, Dropping, drops_of
 from wayline.runtime.embedded import calm_collector
 from wayline.runtime.folders import KEPT, keep_versions, read_files
 from wayline.runtime.readers import Readers
+from wayline.runtime.reconciling import Pausing, Poll, Polling, shops_of
 from wayline.runtime.service import Keeper, Running
 from wayline.runtime.shipping import Shipper
 from wayline.serving.clicks import Clicks
@@ -56,7 +57,7 @@ from wayline.serving.signals import signal_routes
 from wayline.serving.unsubscribe import unsubscribing
 from wayline.serving.webhooks import webhooks
 from wayline.sources import Receiver
-from wayline.sources.opening import Shop, open_receivers
+from wayline.sources.opening import Shop, open_apis, open_receivers
 from wayline.store.opening import Store, open_store
 
 __all__ = ["LOOPBACK", "Serving", "compose", "compose_simulated", "run"]
@@ -97,7 +98,17 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
                 )
                 keys = _keys(playbook, os.environ, folder / "wayline.toml")
                 drops = drops_of(folder, playbook.settings)
-                serving = compose(store, playbook, channels, keys=keys, receivers=receivers, drops=drops, hosts=hosts)
+                polling = _polling(store, playbook, receivers)
+                serving = compose(
+                    store,
+                    playbook,
+                    channels,
+                    keys=keys,
+                    receivers=receivers,
+                    drops=drops,
+                    polling=polling,
+                    hosts=hosts,
+                )
             address = listening.getsockname()
             _greet(folder, playbook, channels, is_simulated=is_simulated, address=address)
             calm_collector()
@@ -112,6 +123,7 @@ def compose(
     keys: Keys | None = None,
     receivers: Mapping[str, Receiver] | None = None,
     drops: Sequence[Drop] = (),
+    polling: Polling | None = None,
     hosts: frozenset[str] = LOOPBACK,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Serving:
@@ -129,6 +141,8 @@ def compose(
 
     keeper = Keeper(store, playbook, channels.by_name, beside=beside)
     running = Running(keeper, clock=clock)
+    if polling is not None:
+        polling.on_stored = running.told
     public_url = _public_url(playbook)
     keys = keys if keys is not None else _keys(playbook, {})
     limits = {name: most for name, most in playbook.settings.get("collector", {}).items() if name == "event_bytes_max"}
@@ -142,11 +156,11 @@ def compose(
         *judgement_routes(store, keys, on_stored=running.told, clock=clock),
         *unsubscribing(store, playbook, keeper.customer, on_stored=running.told, clock=clock),
         *clicks.routes,
-        Route("/health", _health(store, running, intake, keys)),
+        Route("/health", _health(store, running, intake, keys, polling)),
         Route("/v1/{path:path}", _Unknown(intake)),  # behind all that is known under /v1
         _pages(store, playbook, latest, hosts, [Route("/metrics", _figures(store, running, intake, clock))]),
     ]
-    app = _Asked(routes=routes, lifespan=_lifespan(latest, running, (clicks, intake), shipper, dropping))
+    app = _Asked(routes=routes, lifespan=_lifespan(latest, running, (clicks, intake), shipper, (dropping, polling)))
     return Serving(app, running, intake, latest)
 
 
@@ -185,7 +199,7 @@ def _lifespan(
     running: Running | None = None,
     taking: Sequence[Intake | Clicks] = (),
     shipper: Shipper | None = None,
-    dropping: Dropping | None = None,
+    beside: Sequence[Dropping | Polling | None] = (),
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     """What begins before the first answer and ends after the last one, while the stores are open."""
 
@@ -194,13 +208,17 @@ def _lifespan(
         anyio.to_thread.current_default_thread_limiter().total_tokens = _READERS_MAX
         if running is not None:
             running.start()
+        for one in beside:
+            if isinstance(one, Polling):
+                one.start()
         try:
             yield
         finally:
             for each in taking:
                 await each.close()
-            if dropping is not None and not await asyncio.to_thread(dropping.close):
-                _log.warning("a dropped file is still being read; it is read again from its start at the next one")
+            for one in beside:
+                if one is not None and not await asyncio.to_thread(one.close):
+                    _log.warning("something is still being read; it is read again from its start at the next one")
             if running is not None and not await asyncio.to_thread(running.stop):
                 _log.warning("a message is still being handed over; what becomes of it is looked up at the next start")
             if shipper is not None:
@@ -283,7 +301,9 @@ class _Unknown:
         await JSONResponse({"code": "unknown_path", "message": message}, 404)(scope, receive, send)
 
 
-def _health(store: Store, running: Running, intake: Intake, keys: Keys) -> Callable[[Request], Response]:
+def _health(
+    store: Store, running: Running, intake: Intake, keys: Keys, polling: Polling | None
+) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
         health = running.health
         try:
@@ -304,6 +324,7 @@ def _health(store: Store, running: Running, intake: Intake, keys: Keys) -> Calla
             },
             "collector": intake.counts.summary(),
             "keys": keys.trouble or "ok",
+            "shops": {} if polling is None else polling.told(),
         }
         return JSONResponse(told, 200 if state in ("running", "starting") else 503)
 
@@ -396,6 +417,17 @@ def _greet(folder: Path, playbook: Playbook, channels: OpenedChannels, *, is_sim
 
 
 _NO_SOURCES = 'No events are taken: add [sources.web] with write_key = "..." to wayline.toml, and start again.'
+
+
+def _polling(store: Store, playbook: Playbook, receivers: Mapping[str, Receiver]) -> Polling | None:
+    """What asks the shops' APIs beside their webhooks; None if none is set up."""
+    sources, pausing = playbook.settings.get("sources", {}), Pausing()
+    apis = open_apis(sources, os.environ, pausing)
+    collector = Collector(store.log, store.vault, currency=playbook.currency, signals=playbook.signals)
+    zone = str(playbook.settings.get("shop", {}).get("zone", "UTC"))
+    shops = shops_of(sources, receivers, apis, collector, folder=store.folder, zone=zone)
+    polls = {name: Poll(shop, address=f"/webhooks/{name}") for name, shop in shops.items()}
+    return Polling(polls, pausing) if polls else None
 
 
 def _shop(store: Store, playbook: Playbook, folder: Path) -> Shop:

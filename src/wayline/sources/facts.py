@@ -25,6 +25,7 @@ __all__ = [
     "Rules",
     "Who",
     "amount",
+    "as_it_stands",
     "digest",
     "fact",
     "instant",
@@ -139,6 +140,15 @@ def instant(text: str | None, field: str, *, is_utc: bool = False) -> datetime |
 def version(at: datetime | None) -> str:
     """An instant as part of an id: the same text however the zone was written."""
     return "" if at is None else at.strftime("%Y%m%dT%H%M%S%f").removesuffix("000000") + "Z"
+
+
+def as_it_stands(order_id: Id, at: datetime, said: Mapping[str, Any], progress: int) -> tuple[object, ...]:
+    """The key of how an order stands at a version.
+
+    Versions are as coarse as a second, in which an order is often made and paid: what it says makes two facts of them,
+    and how far it has got puts the later one last, since facts of one instant are ordered by their ids.
+    """
+    return ("order", order_id, version(at), f"{progress}{digest({name: str(value) for name, value in said.items()})}")
 
 
 def amount(value: Amount, field: str = "amount") -> Decimal:

@@ -1,7 +1,8 @@
-"""The receivers of signed calls a shop has set up, made from what its wayline.toml says of each source."""
+"""The receivers of signed calls, and the APIs to ask, made from what wayline.toml says of each source."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -11,6 +12,7 @@ from msgspec import Struct
 from wayline.domain import Event
 from wayline.errors import OperatorError
 from wayline.sources import Receiver
+from wayline.sources.asking import Api, ShopifyApi, WooCommerceApi
 from wayline.sources.bodies import read_body_mapping
 from wayline.sources.facts import Rules
 from wayline.sources.mailgun import Mailgun
@@ -23,7 +25,7 @@ from wayline.sources.tickets import TicketForms, Zendesk
 from wayline.sources.twilio import Twilio
 from wayline.sources.woocommerce import WooCommerce
 
-__all__ = ["Shop", "open_receivers", "rules_of", "secrets_of"]
+__all__ = ["Shop", "open_apis", "open_receivers", "rules_of", "secrets_of"]
 
 
 class Shop(Struct, frozen=True, kw_only=True):
@@ -77,6 +79,43 @@ def open_receivers(
         for name, said in settings.items()
         if said.get("kind") in _KINDS
     }
+
+
+def open_apis(
+    settings: Mapping[str, Mapping[str, Any]],
+    environment: Mapping[str, str],
+    pause: Callable[[float], None] = time.sleep,
+) -> dict[str, Api]:
+    """The APIs of `[sources.NAME.poll]`, by source. Raises OperatorError for one whose key is not there."""
+    return {
+        name: _APIS[said["kind"]](name, said["poll"], environment, pause)
+        for name, said in settings.items()
+        if said.get("kind") in _APIS and said.get("poll")
+    }
+
+
+def _shopify_api(
+    source: str, said: Mapping[str, Any], environment: Mapping[str, str], pause: Callable[[float], None]
+) -> Api:
+    token = _held(source, said, "token_env", environment)
+    return ShopifyApi(said["api_url"], token, allow_private=bool(said.get("allow_private")), pause=pause)
+
+
+def _woocommerce_api(
+    source: str, said: Mapping[str, Any], environment: Mapping[str, str], pause: Callable[[float], None]
+) -> Api:
+    key, secret = (_held(source, said, name, environment) for name in ("consumer_key_env", "consumer_secret_env"))
+    return WooCommerceApi(said["api_url"], key, secret, allow_private=bool(said.get("allow_private")), pause=pause)
+
+
+def _held(source: str, said: Mapping[str, Any], name: str, environment: Mapping[str, str]) -> str:
+    held = environment.get(said[name], "").strip()
+    if not held:
+        raise OperatorError(
+            f"source {source}: the environment variable {said[name]} is not set, and its {name} says the key is there. "
+            f"Set it for the process that serves."
+        )
+    return held
 
 
 def secrets_of(source: str, said: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
@@ -139,4 +178,9 @@ _KINDS: Final[Mapping[str, _Open]] = {
     "twilio": lambda source: Twilio(source.secrets),
     "zendesk": lambda source: Zendesk(source.secrets),
     "tickets": lambda source: TicketForms(source.secrets),
+}
+
+_APIS: Final[Mapping[str, Callable[[str, Mapping[str, Any], Mapping[str, str], Callable[[float], None]], Api]]] = {
+    "shopify": _shopify_api,
+    "woocommerce": _woocommerce_api,
 }

@@ -17,12 +17,33 @@ from typing import Any, Final
 from msgspec import Struct
 
 from wayline.errors import Rejected
-from wayline.sources.facts import Amount, Id, Rules, Who, amount, digest, fact, instant, shaped, stated, texts, version
+from wayline.sources.facts import (
+    Amount,
+    Id,
+    Rules,
+    Who,
+    amount,
+    as_it_stands,
+    digest,
+    fact,
+    instant,
+    shaped,
+    stated,
+    texts,
+    version,
+)
 from wayline.sources.topics import Items
 
 __all__ = ["carts", "checkouts", "fulfillment_events", "fulfillments", "orders", "refunds", "returns"]
 
 _LINES_MAX: Final = 500  # products of one message; further lines stay in the sums
+
+
+_PROGRESS: Final = (
+    "open", "pending", "authorized", "partially_paid", "paid", "partially_fulfilled", "fulfilled", "partially_refunded",
+    "refunded", "cancelled",
+)  # fmt: skip
+"""Statuses in the order in which an order has them."""
 
 
 class _Tax(Struct):
@@ -160,11 +181,11 @@ def orders(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
         raise Rejected("wrong_type", "order", "expected an order with id, created_at and updated_at")
     who = _buyer(order).handles(rules)
     said = _money(order) | _described(order)
+    stands = said | _status(order)
+    progress = _PROGRESS.index(stands["status"]) if stands["status"] in _PROGRESS else 0
     told = [
         fact("Order Completed", ("order", order.id, "completed"), placed_at, said, who),
-        fact(
-            "Order Updated", ("order", order.id, version(updated_at), "updated"), updated_at, said | _status(order), who
-        ),
+        fact("Order Updated", as_it_stands(order.id, updated_at, stands, progress), updated_at, stands, who),
     ]
     order_id = str(order.id)
     cancelled_at = instant(order.cancelled_at, "order.cancelled_at")

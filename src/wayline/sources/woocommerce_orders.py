@@ -14,13 +14,30 @@ from typing import Any, Final
 from msgspec import Struct
 
 from wayline.errors import Rejected
-from wayline.sources.facts import Amount, Id, Rules, Who, amount, digest, fact, instant, shaped, stated, texts, version
+from wayline.sources.facts import (
+    Amount,
+    Id,
+    Rules,
+    Who,
+    amount,
+    as_it_stands,
+    digest,
+    fact,
+    instant,
+    shaped,
+    stated,
+    texts,
+    version,
+)
 from wayline.sources.topics import Items
 
 __all__ = ["PLACED", "customers", "orders"]
 
 PLACED: Final = frozenset({"processing", "completed", "on-hold", "refunded"})
 """Statuses of an order that the customer has placed; one that was paid has been, whatever it is called now."""
+
+_PROGRESS: Final = ("pending", "failed", "on-hold", "processing", "completed", "cancelled", "refunded")
+"""Statuses in the order in which an order has them."""
 
 _NO_ORDERS: Final = frozenset({"checkout-draft", "auto-draft", "draft", "trash"})
 _LINES_MAX: Final = 500  # products of one message; further lines stay in the sums
@@ -107,7 +124,9 @@ def orders(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
     if status in PLACED or order.date_paid_gmt:
         told.append(fact("Order Completed", ("order", order.id, "completed"), created_at, said, who))
     key = ("order", order.id, version(modified_at))
-    told.append(fact("Order Updated", (*key, "updated"), modified_at, said | {"status": status}, who))
+    stands = said | {"status": status}
+    progress = _PROGRESS.index(status) if status in _PROGRESS else _PROGRESS.index("processing")
+    told.append(fact("Order Updated", as_it_stands(order.id, modified_at, stands, progress), modified_at, stands, who))
     order_id = str(order.id)
     if status == "cancelled":
         told.append(fact("Order Cancelled", (*key, "cancelled"), modified_at, {"order_id": order_id}, by_order))

@@ -279,3 +279,12 @@ def test_versions_are_the_same_however_the_zone_is_written() -> None:
         parse(SHOP.read("orders/updated", two)[0], source="s", received_at=DAY, keyed=keyed).event.occurred_at.tzinfo
         is UTC
     )
+
+
+def test_an_order_made_and_paid_in_one_second_is_paid_whichever_call_comes_first() -> None:
+    made, paid = (
+        read("orders/updated", bodies.order(financial_status=status))[1].event for status in ("pending", "paid")
+    )
+    assert made.occurred_at == paid.occurred_at and made.event_id < paid.event_id
+    gone = read("orders/updated", bodies.order(financial_status="paid", cancelled_at=at()))[1].event
+    assert paid.event_id < gone.event_id
