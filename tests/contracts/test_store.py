@@ -30,6 +30,7 @@ from wayline.domain import (
 from wayline.errors import Broken
 from wayline.store import Appended, Batch, Delivery, Log, Rejection, SetAside, State, Vault
 from wayline.store.duplicates import CONFLICTS_MAX
+from wayline.store.encoding import Encoded, encoded
 from wayline.store.opening import Store, open_store
 from wayline.store.outbox import SETTLED, TRANSITIONS
 
@@ -128,6 +129,28 @@ def merge(loser: str, survivor: str) -> Merge:
 
 
 # ------------------------------------------------------------------ the log
+
+
+def ready(one: Event) -> Encoded:
+    made = encoded(one)
+    assert isinstance(made, Encoded)
+    return made
+
+
+def test_what_was_made_ready_elsewhere_is_stored_as_if_it_had_been_here(log: Log) -> None:
+    full = event(
+        2, kind="page", properties={"n": -1.5, "deep": {"list": [1, None, True]}}, context={"locale": "de"},
+        notes=("unverified", "contract: it lacks sku"), fires=False,
+    )  # fmt: skip
+    told = [event(1), full, *(event(n) for n in range(3, 400))]  # places of every width, and many in one statement
+    assert log.append([ready(one) for one in told]).stored == 399
+    assert log.read(0, 1000) == [msgspec.structs.replace(one, position=at) for at, one in enumerate(told, 1)]
+    assert log.append(told[:5]).duplicates == 5 and log.append([ready(one) for one in told[:5]]).duplicates == 5
+    assert log.append([ready(event(1, name="Product Clicked")), ready(event(400))]).conflicts == 1
+    assert log.head() == 400 and log.conflicts()[0].position == 1
+    volumes = log.volumes(NOON - MINUTE)
+    assert sum(each.stored for each in volumes) == 400
+    assert sum(each.imported for each in volumes) == sum(each.broken for each in volumes) == 1
 
 
 def test_a_chronicle_is_in_the_order_in_which_the_shop_knew(log: Log) -> None:
