@@ -33,8 +33,17 @@ WATCHED: Mapping[str, tuple[str, str]] = {
     "Payment Failed": ("failed payments", "Ask the payment provider."),
     "Email Bounced": ("bounced e-mails", "Check the sender's reputation and the newest addresses."),
     "Email Marked as Spam": ("complaints of spam", "Stop the newest message until it is understood."),
+    "SMS Failed": ("texts that did not arrive", "Ask the provider; check the newest numbers."),
 }
 """Events whose sudden rise needs somebody to look."""
+
+
+_MAILED_MIN = 1000
+_REPUTATION: Mapping[str, tuple[float, str, str]] = {
+    "Email Marked as Spam": (0.001, "complaints of spam", "Mailbox providers refuse senders from 0.3 in 100 on"),
+    "Email Bounced": (0.05, "bounces for good", "Mail providers look into senders from 5 in 100 on"),
+}
+"""Event to the share of all mails from which on it needs a person, what it is, and why there."""
 
 
 class Alarm(Struct, frozen=True):
@@ -89,14 +98,16 @@ def alarms(
     stores: tuple[State, Log],
     *,
     elsewhere: Iterable[Elsewhere] = (),
+    reports: Mapping[str, int] = {},
 ) -> list[Alarm]:
-    """Everything that needs a person, the gravest first."""
+    """Everything that needs a person, the gravest first; `reports` counts complaints and bounces for good."""
     state, log = stores
     every = [
         *_of_journeys(findings),
         *_of_money(earned),
         *_of_deliveries(counts),
         *_of_spikes(found),
+        *_of_reputation(counts.channels["email"], reports),
         *_of_events(state, log),
         *_of_subscriptions(log),
         *_of_stock(counts),
@@ -155,6 +166,14 @@ def _of_spikes(found: Iterable[Spike]) -> Iterator[Alarm]:
         channel = f" by {spike.channel}" if spike.channel else ""
         text = f"{spike.count} on {spike.day:%-d %B}, {spike.usual:g} on a usual day. {todo}"
         yield Alarm(f"A spike of {what}{channel}", text, "not-sent", 75)
+
+
+def _of_reputation(mailed: int, reports: Mapping[str, int]) -> Iterator[Alarm]:
+    for name, (most, what, why) in _REPUTATION.items():
+        count = reports.get(name, 0)
+        if mailed >= _MAILED_MIN and count >= most * mailed:
+            text = f"{count:,} {what} of {mailed:,} mails, {100 * count / mailed:.2f} in 100. {why}. Clean the list."
+            yield Alarm(f"Too many {what}", text, "not-sent", 87)
 
 
 def _of_events(state: State, log: Log) -> Iterator[Alarm]:

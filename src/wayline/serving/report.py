@@ -6,6 +6,7 @@ simulator's truth, where there is one, comes last and is labelled.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -21,7 +22,7 @@ from wayline.measurement.earnings import ORDER_EVENTS, Basis, Earnings, Terms, e
 from wayline.measurement.effects import NotEnough
 from wayline.measurement.outcomes import CLAIM_WINDOW, WINDOW
 from wayline.measurement.verdicts import money, signed_money
-from wayline.observation.feedback import FOREIGN
+from wayline.observation.feedback import FOREIGN, is_soft_bounce
 from wayline.observation.money import EXPONENTS, minor
 from wayline.orchestration.contacts import foreign_contact
 from wayline.serving.alarms import WATCHED, Alarm, Spike, alarms, spikes
@@ -117,7 +118,13 @@ def build(
     starts_at = min((at for at in (counts.first_at, read.first_at) if at is not None), default=None)
     measured = outcome(counts, read.earned.orders, playbook, ends_at, read.foreign)
     needs = alarms(
-        counts, measured.findings, read.earned, read.spikes, (state, log), elsewhere=measured.elsewhere.values()
+        counts,
+        measured.findings,
+        read.earned,
+        read.spikes,
+        (state, log),
+        elsewhere=measured.elsewhere.values(),
+        reports=read.reports,
     )
     lines = journey_lines(measured, counts, playbook)
     truths = tuple(truth)
@@ -173,6 +180,8 @@ class _Read(Struct):
     spikes: list[Spike]
     foreign: list[tuple[str, datetime, str]]
     """Marketing messages of other tools: to whom, when, and its id."""
+    reports: Counter[str]
+    """What is watched, by its name; bounces that may pass are left out."""
     first_at: datetime | None
     last_at: datetime | None
 
@@ -198,8 +207,9 @@ def _read(state: State, log: Log, playbook: Playbook, since: datetime | None) ->
     earned = earnings(rows(), _terms(state, playbook))
     first, last = min(live, default=None), max(live, default=None)
     zone = zone_for(playbook)
+    reports = Counter(event.name for event in watched if not is_soft_bounce(event))
     starts = [at.astimezone(zone).date() for at in (since, first) if at is not None]
-    return _Read(earned, spikes(watched, zone, min(starts, default=None)), foreign, first, last)
+    return _Read(earned, spikes(watched, zone, min(starts, default=None)), foreign, reports, first, last)
 
 
 def _sent_elsewhere(events: Iterable[Event], owners: Mapping[Identifier, str]) -> Iterator[tuple[str, datetime, str]]:

@@ -31,7 +31,7 @@ READS_AFTER: Final = timedelta(seconds=1.5)
 """Sooner after sending nobody opens or clicks but a gateway that looks for harm."""
 
 _MACHINES: Final = re.compile(
-    r"bot\b|crawl|spider|slurp|scan|preview|prefetch|headless|phantom|barracuda|proofpoint|mimecast|fireeye|trellix"
+    r"(?<!cu)bot\b|crawl|spider|slurp|scan|preview|prefetch|headless|phantom|barracuda|proofpoint|mimecast|fireeye|trellix"
     r"|symantec|messagelabs|forcepoint|trendmicro|sophos|ironport|safelinks|urldefense|virustotal|zscaler"
     r"|python|curl|wget|libwww|okhttp|java/|go-http|node-fetch|axios|aiohttp|httpx|php/|ruby|apache-httpclient"
     r"|winhttp|microsoft office existence|facebookexternalhit|whatsapp/|skypeuri",

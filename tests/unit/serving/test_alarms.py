@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tests.shop import Shop, happened
 
 from wayline.domain import Event, Receipt
-from wayline.serving.alarms import spikes
+from wayline.measurement.earnings import Earnings
+from wayline.serving.alarms import alarms, spikes
+from wayline.serving.records import Counts
 from wayline.serving.report import build
 
 START = datetime(2025, 12, 1, 12, tzinfo=UTC)
@@ -62,3 +65,19 @@ def test_a_provider_that_is_down_is_told_with_its_last_word_until_it_takes_them(
     shop.answers.clear()
     shop.after(hours=1)
     assert told() == []
+
+
+def test_complaints_and_bounces_above_what_mail_providers_bear_are_told_with_their_share() -> None:
+    shop = Shop()
+    counts = Counts(channels=Counter(email=10_000))
+    nothing = Earnings(orders=(), basis="revenue")
+
+    def told(**reports: int) -> list[str]:
+        named = {name.replace("_", " "): count for name, count in reports.items()}
+        return [one.text for one in alarms(counts, {}, nothing, [], (shop.store.state, shop.store.log), reports=named)]
+
+    assert told(Email_Marked_as_Spam=9, Email_Bounced=499) == []
+    bounced, spam = told(Email_Marked_as_Spam=10, Email_Bounced=500)
+    assert "10 complaints of spam of 10,000 mails, 0.10 in 100" in spam and "5.00 in 100" in bounced
+    counts.channels["email"] = 900
+    assert told(Email_Marked_as_Spam=100) == [], "of so few nothing can be said"
