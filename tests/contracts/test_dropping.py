@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,49 @@ def test_the_command_takes_in_what_lies_there_and_says_what_became_of_it(tmp_pat
     assert done.returncode == 0 and "refused: bad_cell" in done.stdout and "refused/a.csv" in done.stdout
     none = wayline("sources", "drop", shop, "--only", "web")
     assert none.returncode == 3 and 'kind = "drop"' in none.stderr
+
+
+TILL = """
+mapping: grocer
+source: till
+currency: USD
+zone: America/New_York
+columns: {household_id: id, store_id: id, basket_id: id, product_id: id, quantity: number, sales_value: money,
+          transaction_timestamp: time}
+messages:
+  - event: Store Purchase
+    group_by: [store_id, basket_id]
+    user_id: household_id
+    time: transaction_timestamp
+    properties:
+      order_id: {text: "{store_id}-{basket_id}"}
+      store_id: store_id
+      revenue: {sum: [sales_value]}
+      products: {each: {sku: product_id, quantity: quantity}}
+"""
+
+
+def test_a_grocer_s_tills_are_read_by_a_mapping_of_their_own(
+    store: Store, tmp_path: Path, real_data: Callable[[str], Path]
+) -> None:
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(real_data("complete-journey/transactions_sample.parquet")).slice(0, 2000)
+    (tmp_path / "till.yaml").write_text(TILL)
+    (drop,) = drops_of(tmp_path, settings(mapping="till.yaml", fires=False))
+    drop.inbox.mkdir(parents=True)
+    for name, part in (("a", rows.slice(0, 1500)), ("b", rows)):
+        pq.write_table(part, drop.inbox / f"{name}.parquet")
+        os.utime(drop.inbox / f"{name}.parquet", (NOW.timestamp() - 60, NOW.timestamp() - 60))
+        (taken,) = looked(drop, store)
+        assert taken.problem == "" and taken.refused == 0
+    baskets = {(row["store_id"], row["basket_id"]) for row in rows.to_pylist()}
+    events = store.log.read(0, 10_000)
+    assert len(events) == len(baskets)
+    part = sum(round(value * 100) for value in rows.slice(0, 1500)["sales_value"].to_pylist())
+    whole = sum(round(value * 100) for value in rows["sales_value"].to_pylist())
+    # Baskets that the second file tells with more lines are kept as they came first, and flagged.
+    assert part <= sum(event.properties["revenue"] for event in events) <= whole
 
 
 def test_a_mapping_nobody_made_is_told_before_anything_is_served(tmp_path: Path) -> None:

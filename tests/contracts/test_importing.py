@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import stat
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,6 +159,49 @@ def test_an_import_that_was_stopped_goes_on_where_it_was(store: Store, tmp_path:
     report = import_table(told(tmp_path, mapping, rows(40)), store.log, store.vault)
     assert (report.already, report.stored, report.duplicates) == (12, 8, 0)
     assert not (tmp_path / "token").exists() and len(events(store.log)) == 20
+
+
+TWICE = """
+mapping: both
+source: tool
+currency: EUR
+columns: {who: id, at: time, mail: text?}
+messages:
+  - {type: identify, goes_on: true, user_id: who, time: at, traits: {email: mail}}
+  - {event: Consent Granted, user_id: who, time: at, properties: {channel: {value: email}}}
+"""
+
+
+def test_a_row_of_several_messages_is_not_torn_where_an_import_was_stopped(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH_MAX", 3)
+    path = tmp_path / "people.csv"
+    path.write_text("who,at,mail\n" + "".join(f"c{n},2026-11-01 10:00,c{n}@example.com\n" for n in range(9)))
+    said = Import(path=path, mapping=read_mapping(TWICE), received_at=NOW, token_path=tmp_path / "token")
+    for batches in (1, 1, 2, 99):
+        with contextlib.suppress(StoreUnavailable):
+            import_table(said, Full(store.log, batches), store.vault)
+    names = Counter(event.name for event in events(store.log))
+    assert names == {"Identify": 9, "Consent Granted": 9}
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_what_was_refused_before_an_import_was_stopped_is_still_told(
+    store: Store, tmp_path: Path, mapping: TableMapping
+) -> None:
+    lines = rows(24)
+    for number in (0, 1):  # names nobody: refused by the collector, with its order
+        lines[number] = f"A0,s{number},1,9.99,2026-11-01 10:00,0,"
+    lines[23] = lines[23].replace("9.99", "much")
+    said = told(tmp_path, mapping, lines)
+    with pytest.raises(StoreUnavailable):
+        import_table(said, Full(store.log, 2), store.vault)
+    import_table(said, store.log, store.vault)
+    assert said.refused_path is not None
+    with said.refused_path.open() as opened:
+        places = [int(row["wayline_place"]) for row in csv.DictReader(opened)]
+    assert sorted(places) == [2, 3, 24, 25]
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -125,7 +125,9 @@ def _derived() -> list[Facet]:
     for of in _ROWS:
         has = {path.split(".")[-1].replace("$name", "event") for path in (*of.fields, of.value) if path} | {"at"}
         has |= {"key"} if of.kind != "recent" else set()
-        for read in READINGS if of.name in ("recent", "per_key", "per_trust", "ledger") else ("value", "newest", "first_at"):
+        for read in (
+            READINGS if of.name in ("recent", "per_key", "per_trust", "ledger") else ("value", "newest", "first_at")
+        ):
             value = _FIELDS.get(read, "")
             if value and value not in has:
                 value = "sku" if "sku" in has else "price" if "price" in has else ""

@@ -239,7 +239,7 @@ def _run(
     counts: Counter[str] = Counter()
     totals: Counter[str] = Counter()
     token = _Token(told)
-    with _Refusals(told) as refusals:
+    with _Refusals(told, after=token.place) as refusals:
         for batch in _batches(_translated(told, counts), refusals):
             fresh = [each for each in batch if each.rows[-1].place > token.place]
             totals["already"] += len(batch) - len(fresh)
@@ -257,6 +257,7 @@ def _run(
                 conflicts=stored.conflicts,
             )
             place = batch[-1].rows[-1].place
+            refusals.flush()
             token.note(place)
             progress(Progress(counts["row"], totals["messages"], refusals.count, place))
         token.done()
@@ -318,10 +319,12 @@ def _verdicts(items: Sequence[Mapping[str, Any]], told: Import) -> list[Any]:
 class _Refusals:
     """The file of refused rows, made when there is a first one; readable by its owner only."""
 
-    def __init__(self, told: Import) -> None:
+    def __init__(self, told: Import, *, after: int) -> None:
         self.count = 0
-        self._places: set[int] = set()
         self._told = told
+        self._places = _places_in(told.refused_path) if after else set()
+        """Rows that are in the file: of this run, or of the one that was stopped and is gone on with."""
+        self._goes_on = bool(self._places)
         self._opened: IO[str] | None = None
         self._writer: Any = None
 
@@ -342,6 +345,11 @@ class _Refusals:
             if self._told.refused_path is not None:
                 self._write(row, self._told.refused_path)
 
+    def flush(self) -> None:
+        """Have on disk what was written down, before it is noted that everything up to here is."""
+        if self._opened is not None:
+            self._opened.flush()
+
     def _header(self) -> tuple[str, ...]:
         told = self._told
         return header_of(told.path, told.mapping) if told.feed is None else told.feed.header
@@ -351,10 +359,12 @@ class _Refusals:
             header = self._header() if self._writer is None else ()
             if self._writer is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                how = os.O_APPEND if self._goes_on else os.O_TRUNC
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
                 self._opened = os.fdopen(handle, "w", encoding="utf-8", newline="")
                 self._writer = csv.writer(self._opened)
-                self._writer.writerow([*header, "wayline_place", "wayline_code", "wayline_reason", "wayline_text"])
+                if not self._goes_on:
+                    self._writer.writerow([*header, "wayline_place", "wayline_code", "wayline_reason", "wayline_text"])
                 self._width = len(header)
             cells = row.cells or ("",) * self._width
             written = [_as_text(cell) for cell in (*cells, row.place, row.code, row.reason, row.text)]
@@ -364,6 +374,15 @@ class _Refusals:
                 f"{path}: refused rows cannot be written: {trouble.strerror}. Make room or name another file; "
                 "what is imported already is kept, and running it again stores nothing twice."
             ) from trouble
+
+
+def _places_in(path: Path | None) -> set[int]:
+    """The rows a file of refused rows holds already."""
+    if path is None or not path.exists():
+        return set()
+    with path.open(encoding="utf-8", newline="") as opened:
+        rows = csv.DictReader(opened)
+        return {int(place) for row in rows if (place := row.get("wayline_place") or "").isdecimal()}
 
 
 def _as_text(cell: Any) -> str:
