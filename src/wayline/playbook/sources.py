@@ -101,7 +101,6 @@ def _poll(record: Record) -> Field:
     return Field(record, "How the shop's API is asked for what no webhook told; it is not asked if not said.")
 
 
-
 def _secret(means: str) -> Field:
     return Field(ENVIRONMENT, f"{means}; two of them apart by a space while it is being replaced.", required=True)
 
@@ -226,8 +225,9 @@ SOURCE: Final = Kinds(
                 "kind": _kind("ses", "Amazon SES, by notifications of Amazon SNS."),
                 "topics": _lists("The topics it is told by; others are refused.", "a topic's ARN", required=True),
                 "certificates": _lists(
-                    "Files in this folder with the certificate that SigningCertURL names.", "a file", required=True
+                    "Files in this folder with the certificate of SNS, where it is not to be fetched.", "a file"
                 ),
+                "confirm": Field(YesNo(), "Confirm a subscription to one of these topics when SNS asks."),
             },
             "an SES source",
         ),

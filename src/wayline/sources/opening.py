@@ -18,7 +18,7 @@ from wayline.sources.facts import Rules
 from wayline.sources.mailgun import Mailgun
 from wayline.sources.postmark import Postmark
 from wayline.sources.sendgrid import SendGrid
-from wayline.sources.ses import Ses
+from wayline.sources.ses import Ses, fetched
 from wayline.sources.shopify import Shopify
 from wayline.sources.signed import BodySigned, GenericWebhook, Mapped
 from wayline.sources.tickets import TicketForms, Zendesk
@@ -156,7 +156,12 @@ def _postmark(source: _Source) -> Receiver:
 
 
 def _ses(source: _Source) -> Receiver:
-    return Ses(source.listed("topics"), [source.file(path) for path in source.listed("certificates")])
+    return Ses(
+        source.listed("topics"),
+        [source.file(path) for path in source.listed("certificates")],
+        fetch=fetched,
+        confirms=bool(source.said.get("confirm")),
+    )
 
 
 def _shopify(source: _Source) -> Receiver:

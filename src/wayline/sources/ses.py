@@ -1,8 +1,8 @@
 """Amazon SES by Amazon SNS: a signed notification, and in it what became of one message, for one or several recipients.
 
 The signature is over the notification's own fields, by a certificate that SNS names. We take the certificate from a
-file of the operator, or, where a guarded client is given, from the address the notification names, if that is https
-and one of `sns.REGION.amazonaws.com`; never any other. A notification of another topic than those named is refused:
+file of the operator, or else by the guarded client from the address the notification names, if that is https and one
+of `sns.REGION.amazonaws.com`; never any other. A notification of another topic than those named is refused:
 anybody can have SNS sign a message of a topic of theirs.
 """
 
@@ -18,13 +18,15 @@ from urllib.parse import urlsplit
 
 from wayline.errors import OperatorError, Rejected
 from wayline.sources import Call, NotNow, Unsigned
+from wayline.sources.calling import Barred, Caller, Resolve, Unanswered
 from wayline.sources.reports import decision_in, instant_of, is_made_by_machine, object_in, report, report_id
 from wayline.sources.signed import json_of
 
-__all__ = ["Ses", "is_of_sns"]
+__all__ = ["Ses", "fetched", "is_of_sns"]
 
 _AGE_MAX: Final = timedelta(hours=25)  # SNS tries a failed call again with the same signature
 _CERTIFICATES_MAX: Final = 8  # certificates fetched and kept at a time
+_FETCHED_BYTES_MAX: Final = 64 << 10  # of a certificate or the answer to a confirmation
 _REST: Final = timedelta(seconds=10)
 _CERTIFICATE: Final = re.compile(r"/[A-Za-z0-9-]{1,100}\.pem")
 _HOST: Final = re.compile(r"sns\.[a-z0-9-]{3,40}\.amazonaws\.com(\.cn)?")
@@ -58,7 +60,7 @@ class Ses:
     @property
     def asks(self) -> bool:
         """Whether a call may be answered only after asking elsewhere: such are not looked at in the event loop."""
-        return self._fetch is not None
+        return self._fetch is not None and (self._confirms or not self._certificates)
 
     def check(self, call: Call) -> None:
         try:
@@ -164,6 +166,21 @@ def is_of_sns(url: Any) -> bool:
     except ValueError:
         return False
     return is_plain and parts.scheme == "https" and _HOST.fullmatch(parts.hostname or "") is not None
+
+
+def fetched(url: str, *, resolve: Resolve | None = None) -> bytes:
+    """What stands at an address of SNS, by the guarded client. Raises OperatorError where nothing usable does."""
+    if not is_of_sns(url):
+        raise Barred(f"{url[:80]!r} is no address of SNS")
+    parts = urlsplit(url)
+    caller = Caller(f"https://{parts.hostname}", {}, resolve=resolve, bytes_max=_FETCHED_BYTES_MAX)
+    try:
+        answer = caller.ask("GET", f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}")
+    finally:
+        caller.close()
+    if answer.status != 200:
+        raise Unanswered(f"{parts.hostname} answered {answer.status}")
+    return answer.body
 
 
 def _text_of(told: Mapping[str, Any], fields: Sequence[str]) -> bytes:

@@ -29,6 +29,7 @@ from wayline.serving.report import build, uneven_elsewhere
 from wayline.serving.webhooks import webhooks
 from wayline.sources.opening import Shop as Folder
 from wayline.sources.opening import open_receivers
+from wayline.sources.ses import Ses
 from wayline.store.opening import open_store
 
 HELLO = """\
@@ -284,3 +285,17 @@ def test_the_report_says_what_other_tools_sent_to_each_arm(tmp_path: Path) -> No
     told = uneven_elsewhere(here.store.state, here.store.log, here.shop.playbook, now)
     assert told == [alarm.text.partition(" Have ")[0]]
     assert any("other tools sent" in line for line in report.assumptions)
+
+
+def test_what_cannot_be_checked_just_now_is_asked_for_again_and_kept_nowhere(tmp_path: Path) -> None:
+    here = served(tmp_path)
+
+    def down(url: str) -> bytes:
+        raise OperatorError("no answer")
+
+    routes = webhooks({"ses": Ses([TOPIC], fetch=down)}, here.intake, clock=lambda: here.shop.now)
+    here.app = Starlette(routes=routes)
+    head = here.store.log.head()
+    answer = here.call("ses", by_sns({"eventType": "Send"}).body, {})
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "not_now", "10")
+    assert here.store.log.head() == head and not here.store.log.rejections()

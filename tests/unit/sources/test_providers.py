@@ -27,7 +27,7 @@ from wayline.sources import Call, NotNow, Receiver, Unsigned
 from wayline.sources.mailgun import Mailgun
 from wayline.sources.postmark import Postmark
 from wayline.sources.sendgrid import SendGrid
-from wayline.sources.ses import Ses, is_of_sns
+from wayline.sources.ses import Ses, fetched, is_of_sns
 from wayline.sources.tickets import TicketForms, Zendesk
 from wayline.sources.twilio import Twilio
 
@@ -381,6 +381,14 @@ def test_a_certificate_is_fetched_from_sns_and_from_nowhere_else() -> None:
     assert [url for url in elsewhere if is_of_sns(url)] == [elsewhere[6]], "of SNS, and no certificate"
     assert refused(receiver, *(by_sns(inner, SigningCertURL=url) for url in elsewhere))
     assert len(asked) == 1
+
+
+def test_x01_a_name_of_sns_that_leads_inward_is_not_asked() -> None:
+    for inward in ("127.0.0.1", "10.0.0.7", "64:ff9b::7f00:1"):
+        with pytest.raises(OperatorError, match=r"inward|public|private"):
+            fetched("https://sns.eu-central-1.amazonaws.com/c.pem", resolve=lambda host, port, to=inward: [to])
+    with pytest.raises(OperatorError, match="no address of SNS"):
+        fetched("https://evil.example/c.pem")
 
 
 def test_a_certificate_that_cannot_be_had_is_asked_for_again_after_a_rest() -> None:
