@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -164,7 +165,7 @@ class Load:
         self.latencies: list[float] = []
         self.sent_at: dict[str, float] = {}
         self.failed: list[bytes] = []
-        self.idle: list[Client] = []
+        self.idle: deque[Client] = deque()  # taken in turns: the server closes one that rests for five seconds
         self.begun = time.perf_counter()
         self.until = self.begun + seconds
         self.offered = 0
@@ -183,7 +184,7 @@ class Load:
             if due > now:
                 return
             self.offered += 1
-            client = self.idle.pop()
+            client = self.idle.popleft()
             client.sent_at = due
             request = self.request()
             if self.rate:

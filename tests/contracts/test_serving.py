@@ -211,6 +211,7 @@ def test_what_is_read_beside_the_writer_is_stored_judged_and_answered_as_ever(
 ) -> None:
     monkeypatch.setattr("wayline.runtime.readers._WORTH", (0.0,))
     monkeypatch.setattr("wayline.runtime.readers._WINDOW_SECONDS", 0.0)
+    monkeypatch.setattr("wayline.runtime.readers._GROUP_MIN", 0)
     with opened(shop_folder(tmp_path / "shop"), Clock()) as (store, serving), served(serving.app) as client:
         assert serving.intake is not None and serving.intake.readers is not None
         readers, sent = serving.intake.readers, iter(range(10_000))

@@ -35,10 +35,11 @@ __all__ = ["READERS_MAX", "Readers", "main"]
 _log = structlog.get_logger()
 
 _PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-READERS_MAX: Final = min(_PROCESSORS - 1, 3)
-"""Readers at a time: one processor is for the one that stores."""
+READERS_MAX: Final = min(_PROCESSORS, 4) if _PROCESSORS > 1 else 0
+"""Readers at a time. The one that stores needs a third of a processor for each reader's whole one."""
 
-_WORTH: Final = (0.3, 0.9, 1.9)  # processors' worth of reading from which on one, two, three readers are worth it
+_WORTH: Final = (0.15, 0.7, 1.6, 2.5)  # processors' worth of reading from which on one reader is worth it, two, ...
+_GROUP_MIN: Final = 100  # messages read at once; for fewer the way there and back costs as much as reading them
 _WINDOW_SECONDS: Final = 1.0  # over which that is looked at
 _IDLE_SECONDS: Final = 60.0  # without that much to read, and the readers end
 _ANSWER_SECONDS_MAX: Final = 20.0  # a reader that takes longer is given up
@@ -91,6 +92,8 @@ class Readers:
 
     def read(self, requests: Sequence[Delivered]) -> Read:
         """Read the messages of some requests."""
+        if sum(len(each.items) for each in requests) < _GROUP_MIN:
+            return self._here(requests)
         began = self._seconds_now()
         given = [each for each in requests if _is_given(each)] if self._begun else []
         found = self._elsewhere(given) if given else None
@@ -122,18 +125,19 @@ class Readers:
 
     def _elsewhere(self, requests: Sequence[Delivered]) -> Read | None:
         """What a reader made of the requests; None if there is none any more."""
+        told = _encode(requests)
         while self._begun:
             try:
                 reader = self._free.get(timeout=1.0)
             except Empty:
                 continue
             try:
-                found = reader.read(requests)
+                answer = reader.ask(told)
             except (OSError, EOFError, ValueError) as error:
                 self._lose(reader, error)
                 continue
             self._free.put(reader)
-            return found
+            return _read_of(answer)
         return None
 
     def _lose(self, reader: _Reader, error: Exception) -> None:
@@ -212,16 +216,13 @@ class _Reader:
         self._poll = select.poll()
         self._poll.register(self._from, select.POLLIN)
         try:
-            self._ask(_encode(setup))  # by the pipe, for the command and its surroundings can be seen by others
+            self.ask(_encode(setup))  # by the pipe, for the command and its surroundings can be seen by others
         except BaseException:
             self.end()
             raise
 
-    def read(self, requests: Sequence[Delivered]) -> Read:
-        """Have these requests read. Raises OSError or EOFError if the process is gone or does not answer."""
-        return _read_of(self._ask(_encode(requests)))
-
-    def _ask(self, told: bytes) -> bytes:
+    def ask(self, told: bytes) -> bytes:
+        """Have these requests read. Raises OSError, ValueError or EOFError if it is gone or does not answer."""
         _put(self._to, told)
         if not self._poll.poll(_ANSWER_SECONDS_MAX * 1000):
             raise TimeoutError(f"no answer within {_ANSWER_SECONDS_MAX:.0f} s")

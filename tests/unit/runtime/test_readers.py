@@ -33,6 +33,12 @@ def busy(seconds: float = 0.6) -> Readers:
     return Readers(keyed, "EUR", key=KEY, count_max=1, seconds_now=lambda: next(clock) * seconds)
 
 
+@pytest.fixture(autouse=True)
+def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handful of messages is given away too."""
+    monkeypatch.setattr("wayline.runtime.readers._GROUP_MIN", 0)
+
+
 @pytest.fixture
 def readers() -> Iterator[Readers]:
     found = busy()
@@ -143,6 +149,14 @@ def test_no_reader_is_begun_while_there_is_little_to_read() -> None:
         readers.read(requests())
     assert readers.count == 0 and readers._beginning is None
     readers.close()
+
+
+def test_few_messages_are_read_where_they_are(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wayline.runtime.readers._GROUP_MIN", 100)
+    (reader,) = readers._begun
+    os.kill(reader._child.pid, signal.SIGKILL)
+    assert whole(readers.read(requests())) == whole(read(requests(), keyed, "EUR"))
+    assert readers.count == 1, "nobody has asked it, and so nobody knows that it is gone"
 
 
 def test_none_is_begun_without_the_key_of_the_pseudonyms() -> None:
