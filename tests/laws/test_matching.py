@@ -12,6 +12,7 @@ from tests.people_made_up import made_up
 from wayline.observation import weights
 from wayline.observation.clusters import figures
 from wayline.runtime import matching
+from wayline.runtime.match_index import Index
 
 
 @cache
@@ -59,3 +60,27 @@ def test_families_and_neighbours_are_not_taken_for_one_person() -> None:
     made = figures(resolved.person, truth["person"].to_numpy(), records.count)
     assert made.precision is not None and made.precision > 0.98
     assert made.recall is not None and made.recall > 0.95
+
+
+def test_a_record_by_itself_is_weighed_as_in_the_batch() -> None:
+    records, model, scored = learnt()
+    table = made_up(400)
+    index = Index(records, model)
+    batch = {(a, b): w for a, b, w in zip(scored.left.tolist(), scored.right.tolist(), scored.weight, strict=True)}
+    compared = 0
+    for row, record in enumerate(table.slice(0, 50).to_pylist()):
+        for candidate in index.match_one(record, count=50):
+            if candidate.row != row:
+                assert abs(candidate.weight - batch[min(row, candidate.row), max(row, candidate.row)]) < 1e-5
+                compared += 1
+    assert compared > 500
+
+
+def test_a_record_finds_its_other_one_first() -> None:
+    records, model, _ = learnt()
+    table = made_up(400)
+    truth = table["person"].to_pylist()
+    index = Index(records, model, [str(person) for person in truth])
+    twice = [row for row, person in enumerate(truth) if truth.count(person) > 1][:50]
+    first = [index.match_one(table.slice(row, 1).to_pylist()[0])[0] for row in twice]
+    assert sum(each.owner == str(truth[row]) for each, row in zip(first, twice, strict=True)) == len(twice)

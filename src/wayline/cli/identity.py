@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wayline.cli.terminal import AsJson, app, print_json
+from wayline.cli.terminal import AsJson, Folder, app, kept_playbook, opened, print_json
 
-__all__ = ["evaluate", "program"]
+if TYPE_CHECKING:
+    from wayline.domain import Event
+    from wayline.store.opening import Store
+
+__all__ = ["evaluate", "match", "program"]
 
 program = typer.Typer(help="Who is who.\n\nExample: wayline identity evaluate people.csv --truth person")
 app.add_typer(program, name="identity")
@@ -56,6 +60,50 @@ def evaluate(
         print_json(made)
     else:
         print("\n".join(match_evaluation.in_words(made)))
+
+
+@program.command()
+def match(
+    folder: Folder,
+    *,
+    apply: Annotated[bool, typer.Option("--apply/--dry-run", help="Do it; else only say what would be done.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Learn the weights anew, though there are some.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find customers who are one person by names, birthday and addresses; merge the sure, ask about the rest.
+
+    Two known people (two user ids) are never merged by this, only asked about. Values stay in memory and in the vault:
+    what is printed and kept says in which fields two agree. How it is decided: docs/how-to/match.md.
+
+    Example: wayline identity match my-shop --apply
+    """
+    from datetime import UTC, datetime
+
+    from wayline.runtime import match_customers
+
+    with opened(folder) as store:
+        model = None if train else match_customers.kept_model(store.state)
+        made = match_customers.plan(store.state, store.vault, model=model)
+        if apply:
+            at = datetime.now(UTC)
+            match_customers.put_questions(store.state, made, at)
+            _take_in(folder, store, match_customers.events_of(made, at))
+    if as_json:
+        print_json({"merges": made.merges, "reviews": made.reviews, "customers": made.customers, "applied": apply})
+    else:
+        print("\n".join(match_customers.in_words(made, is_applied=apply)))
+
+
+def _take_in(folder: Path, store: Store, events: Sequence[Event]) -> None:
+    """Put judgements into the log, and let the engine take them in if nothing else is before them."""
+    from wayline.runtime.embedded import Embedded
+
+    is_next = store.state.position() == store.log.head()
+    store.log.append(events)
+    if events and is_next:
+        engine = Embedded(store.log, store.state, store.vault, kept_playbook(folder, store), {})
+        engine.catch_up(events[-1].occurred_at)
+        engine.close()
 
 
 def _declared(roles: Sequence[str]) -> Mapping[str, str]:

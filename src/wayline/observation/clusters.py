@@ -27,6 +27,8 @@ Rows = NDArray[np.int64]
 
 UNSEEN: Final = -10.0
 """Bits for a pair that no key brought together, and the most that one pair may speak against (or for) a group."""
+_ROUNDS: Final = 15
+_PARTNERED_MAX: Final = 0.99  # the most we believe of how many records of a table have a partner in the other
 _TOGETHER_MAX: Final = 400  # records looked at at once; a larger component is cut at a higher threshold first
 
 
@@ -180,12 +182,16 @@ def rivals_considered(left: Rows, right: Rows, weight: Floats, firsts: int, seco
     Of a record whose table nearly always has a partner in the other, the best candidate is believed on less.
     """
     fewer = max(min(firsts, seconds), 1)
-    partnered = min(float(posterior(weight).sum()) / fewer, 0.99)
-    odds = np.exp2(np.clip(weight, -60, 60)) / (1 - partnered)
-    by_left = np.bincount(left, weights=odds, minlength=int(left.max(initial=-1)) + 1)
-    by_right = np.bincount(right, weights=odds, minlength=int(right.max(initial=-1)) + 1)
-    rivals = np.maximum(by_left[left] - odds, 0) + np.maximum(by_right[right] - odds, 0)
-    return np.asarray(np.log2(odds) - np.log2(1 + rivals))
+    odds = np.exp2(np.clip(weight, -60, 60))
+    adjusted = weight
+    for _ in range(_ROUNDS):
+        # How many have a partner follows from how sure the pairs are, and how sure they are from how many have one.
+        partnered = min(float(posterior(adjusted).sum()) / fewer, _PARTNERED_MAX)
+        raised = odds / (1 - partnered)
+        rivals = 1.0 + np.maximum(np.bincount(left, weights=raised)[left] - raised, 0)
+        rivals += np.maximum(np.bincount(right, weights=raised)[right] - raised, 0)
+        adjusted = np.log2(raised) - np.log2(rivals)
+    return np.asarray(adjusted)
 
 
 def one_to_one(left: Rows, right: Rows, weight: Floats) -> NDArray[np.bool_]:

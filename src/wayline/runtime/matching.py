@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "PRECISION",
     "Limits", "Pairs", "Records", "Resolved", "Scored",
-    "compare", "connect", "find", "grouped", "hashed", "hashed_parts", "learn", "open_records", "random_pairs",
-    "rarity_of", "resolve", "score", "unpacked",
+    "compare", "connect", "find", "grouped", "hash_sql", "hashed", "hashed_parts", "learn", "open_records",
+    "packing_sql", "random_pairs", "rarity_of", "resolve", "score", "unpacked",
 ]  # fmt: skip
 
 PRECISION = 0.95
@@ -319,12 +319,22 @@ def _each_once(found: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 def hashed_parts(connection: Any, keys: Sequence[Key], table: str = "people") -> dict[str, NDArray[np.uint64]]:
     """Each part of the keys as a number for each record, 0 where it is missing."""
     parts = list(dict.fromkeys(part for key in keys for part in key.parts))
-    said = ", ".join(
-        f"CASE WHEN ({part}) IS NULL THEN 0::UBIGINT ELSE hash({part}) END AS p{number}"
-        for number, part in enumerate(parts)
-    )
+    said = ", ".join(f"{hash_sql(part)} AS p{number}" for number, part in enumerate(parts))
     table_of = connection.execute(f"SELECT {said} FROM {table} ORDER BY row").fetchnumpy()
     return {part: np.asarray(table_of[f"p{number}"], np.uint64) for number, part in enumerate(parts)}
+
+
+def hash_sql(part: str) -> str:
+    """A part of a key as a number, 0 where it is missing."""
+    return f"CASE WHEN ({part}) IS NULL THEN 0::UBIGINT ELSE hash({part}) END"
+
+
+def packing_sql(comparisons: Sequence[Comparison]) -> str:
+    """The outcomes of all comparisons in one number."""
+    scale = np.cumprod([1, *(each.size for each in comparisons)])
+    return " + ".join(
+        f"{factor} * CAST({each.sql()} AS BIGINT)" for factor, each in zip(scale, comparisons, strict=False)
+    )
 
 
 def hashed(key: Key, parts: Mapping[str, NDArray[np.uint64]]) -> NDArray[np.uint64]:
@@ -393,10 +403,7 @@ def compare(records: Records, pairs: NDArray[np.int64], tell: Callable[[int], No
 
     packed = np.empty(len(pairs), np.int64)
     left, right = (pairs >> 32).astype(np.int32), (pairs & 0xFFFFFFFF).astype(np.int32)
-    scale = np.cumprod([1, *(each.size for each in records.comparisons)])
-    said = " + ".join(
-        f"{factor} * CAST({each.sql()} AS BIGINT)" for factor, each in zip(scale, records.comparisons, strict=False)
-    )
+    said = packing_sql(records.comparisons)
     for start in range(0, len(pairs), _CHUNK):
         part = slice(start, start + _CHUNK)
         given = pa.table({"l": left[part], "r": right[part], "n": np.arange(len(left[part]), dtype=np.int32)})
