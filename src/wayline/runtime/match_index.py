@@ -1,4 +1,4 @@
-"""One new record against all that are known, in milliseconds: whose is it likely to be?
+"""One new record against all that are known, in milliseconds: whose it is likely to be.
 
 The keys of all records are kept sorted; those of the new one are looked up, and the records that share the most of them
 are compared by the very expressions a batch uses, and weighed by the same weights.
