@@ -96,7 +96,7 @@ def written_again(luck: random.Random, person: Person, other: Person) -> Person:
         record["first_name"], record["last_name"] = record["last_name"], record["first_name"]
     elif luck.random() < 0.05 and record["first_name"]:
         record["first_name"] = record["first_name"][0]
-    if luck.random() < 0.05 and record["birthday"]:
+    if luck.random() < 0.05 and (record["birthday"] or "").count("-") == 2:
         year, month, day = record["birthday"].split("-")
         record["birthday"] = f"{year}-{day}-{month}"
     if luck.random() < 0.12:
