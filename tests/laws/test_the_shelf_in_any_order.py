@@ -15,7 +15,7 @@ START = datetime(2024, 11, 1, tzinfo=UTC)
 SKUS = ["A1", "A2", "B1", "B2", "B3"]
 
 
-def event(place: int, name: str, hours: int, **properties: Any) -> Event:
+def event(place: int, name: str, hours: int, /, **properties: Any) -> Event:
     at = START + timedelta(hours=hours)
     return Event(
         event_id=str(place), source="s", name=name, properties=properties,
@@ -41,6 +41,43 @@ def test_any_order_leaves_the_same_shelf(told: list[tuple[str, str, int, int]], 
     shuffled = log + log[:3]
     luck.shuffle(shuffled)
     one, other = Shelf(), Shelf()
+    for each in log:
+        one.take(each)
+    for each in shuffled:
+        other.take(each)
+    assert {product.sku: product for product in one.products()} == {
+        product.sku: product for product in other.products()
+    }
+
+
+by_store = st.lists(
+    st.tuples(st.sampled_from(["Inventory Changed", "Product Changed", "Price Changed"]), st.sampled_from(SKUS[:2]),
+              st.sampled_from(["", "kiel", "north", "south"]), st.integers(0, 2), st.integers(0, 4)),
+    max_size=20,
+)  # fmt: skip
+
+
+def said(name: str, store: str, amount: int) -> dict[str, Any]:
+    """What such an event says: stock of a place, a price, or all that a catalogue does."""
+    if name == "Price Changed":
+        return {"price": amount}
+    if name == "Inventory Changed":
+        return {"available": amount, "store_id": store}
+    return {"name": f"name {amount}", "price": amount, "available": amount, "attributes": {"fit": f"fit {amount}"}}
+
+
+@settings(max_examples=200, deadline=None)
+@given(by_store, st.randoms(use_true_random=False), st.sampled_from([(), ("north",), ("north", "south")]))
+def test_any_order_leaves_the_same_stock_by_store_and_the_same_words(
+    told: list[tuple[str, str, str, int, int]], luck: Any, web: tuple[str, ...]
+) -> None:
+    log = [
+        event(place, name, hours, sku=sku, **said(name, store, amount))
+        for place, (name, sku, store, hours, amount) in enumerate(told)
+    ]
+    shuffled = log + log[:3]
+    luck.shuffle(shuffled)
+    one, other = Shelf(web_locations=web), Shelf(web_locations=web)
     for each in log:
         one.take(each)
     for each in shuffled:

@@ -165,7 +165,7 @@ def treated(said: Iterable[str]) -> dict[str, str]:
 
 def without_stock(product: Product) -> Product:
     """A product as it may stand on the shelf of the past: what is in stock now was not then, and prices may differ."""
-    return replace(product, available=None, stock_as_of=None, price_as_of=None)
+    return replace(product, available=None, stock_as_of=None, price_as_of=None, locations={})
 
 
 # ------------------------------------------------------------------ what stands in for the stores

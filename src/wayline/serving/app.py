@@ -36,7 +36,7 @@ from wayline.domain import Playbook
 from wayline.errors import OperatorError, StoreUnavailable
 from wayline.playbook.settings import read_sources
 from wayline.runtime.collecting import Collector
-from wayline.runtime.dropping import Drop, Dropping, drops_of
+from wayline.runtime.dropping import KINDS, Drop, Dropping, drops_of
 from wayline.runtime.embedded import calm_collector
 from wayline.runtime.folders import KEPT, keep_versions, read_files
 from wayline.runtime.readers import Readers
@@ -411,8 +411,11 @@ def _greet(folder: Path, playbook: Playbook, channels: OpenedChannels, *, is_sim
         lines.append("This is a simulated shop: its pages are shown as the season left them, and nothing runs.")
     else:
         sources = playbook.settings.get("sources", {})
-        taking = f"events at {url}/v1/batch from {', '.join(sources)}" if sources else _NO_SOURCES
-        lines += [taking, *_doubts(playbook, channels, host)]
+        dropped = [name for name, said in sources.items() if said.get("kind") in KINDS]
+        told = [name for name in sources if name not in dropped]
+        taking = f"events at {url}/v1/batch from {', '.join(told)}" if told else "" if dropped else _NO_SOURCES
+        files = f"files that are dropped for {', '.join(dropped)}" if dropped else ""
+        lines += [*filter(None, (taking, files)), *_doubts(playbook, channels, host)]
     print("\n".join(lines), "\nCtrl-C ends it.", flush=True)
 
 
