@@ -17,6 +17,7 @@ from wayline.interpretation.paths import clean
 from wayline.interpretation.readings import EPOCH
 from wayline.observation.claims import UNVERIFIED
 from wayline.observation.feedback import REPORTS, is_automated
+from wayline.observation.vocabulary import DOCUMENTS
 
 __all__ = ["IDENTIFIERS_MAX", "OBJECTION", "TRAITS_MAX", "fold", "merge_memories"]
 
@@ -94,7 +95,8 @@ def _used(states: Mapping[str, Any], event: Event) -> Mapping[str, Any]:
 def _newest_uses(used: dict[str, Any]) -> dict[str, Any]:
     if len(used) <= IDENTIFIERS_MAX:
         return used
-    newest = sorted(used, key=lambda key: (used[key], key))[-IDENTIFIERS_MAX:]
+    # Orders and carts leave first: one has any number of them, and is reached by none.
+    newest = sorted(used, key=lambda key: (key.partition(":")[0] not in DOCUMENTS, used[key], key))[-IDENTIFIERS_MAX:]
     return {key: used[key] for key in newest}
 
 
