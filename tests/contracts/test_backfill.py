@@ -71,7 +71,7 @@ def shop(kind: str, folder: Path) -> Iterator[tuple[Platform, Shop]]:
             reader: Any = Shopify(["x"], Rules())
         else:
             api = WooCommerceApi(
-                f"{url}/wp-json/wc/v3", KEY, SECRET, allow_private=True, pause=lambda s: None, page=5
+                f"{url}/wp-json/wc/v3", KEY, SECRET, allow_private=True, pause=lambda s: None
             )
             reader = WooCommerce(["x"], Rules())
         collector = Collector(store.log, store.vault)
@@ -119,6 +119,29 @@ def test_cut_anywhere_it_goes_on_where_it_was(kind: str, tmp_path: Path) -> None
         assert len(orders) == len(set(orders)) == 2 * ORDERS
         # A page is a handful of orders: going on costs a page or two each time, never the whole again.
         assert read < 4 * (2 * ORDERS // 5)
+
+
+@pytest.mark.parametrize("kind", ["shopify", "woocommerce"])
+def test_more_changes_of_one_second_than_a_page_holds_are_all_read(kind: str, tmp_path: Path) -> None:
+    with shop(kind, tmp_path) as (platform, one):
+        platform.now -= timedelta(days=3)
+        for order_id in range(9000, 9013):
+            at = platform.written(platform.now)
+            if kind == "shopify":
+                platform.put("orders", "orders/create", bodies.order(order_id, created_at=at, processed_at=at))
+            else:
+                platform.put("orders", "order.created", bodies.woo_order(order_id, date_created_gmt=at))
+        backfill(one, 1, platform.now + timedelta(days=3))
+        told = {each.properties["order_id"] for each in stored(one)}
+        assert {str(order_id) for order_id in range(9000, 9013)} <= told
+
+
+@pytest.mark.parametrize("kind", ["shopify", "woocommerce"])
+def test_an_api_that_answers_one_page_for_ever_is_told_and_left(kind: str, tmp_path: Path) -> None:
+    with shop(kind, tmp_path) as (platform, one):
+        platform.is_stuck = True
+        with pytest.raises(OperatorError, match="again and again"):
+            backfill(one, 24, platform.now)
 
 
 def test_only_the_months_asked_for_and_not_the_last_day(tmp_path: Path) -> None:

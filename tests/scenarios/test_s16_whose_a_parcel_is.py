@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.shop import written
 from tests.shops import bodies
-from tests.shops.bodies import DAY
+from tests.shops.bodies import DAY, at
 
 from wayline.interpretation.customers import IDENTIFIERS_MAX
 from wayline.runtime.collecting import Collector, Delivered
@@ -71,8 +71,21 @@ def test_x04_a_browser_that_names_an_order_is_not_thereby_its_buyer() -> None:
     }  # fmt: skip
     desk.tell(message, trusted=False)
     assert len(desk.people()) == 2
+    told = desk.store.log.read(desk.store.log.head() - 1, 1)[0]
+    assert [each.kind for each in told.identifiers] == ["anonymous_id"]
     desk.tell({**message, "messageId": "m2", "anonymousId": "a-till"}, trusted=True)
     assert len(desk.people()) == 2  # a server's word is taken: the till is the buyer's
+
+
+def test_a_consent_taken_back_long_ago_and_heard_of_late_takes_back_no_newer_one() -> None:
+    desk = Desk()
+    for state, minutes in (("subscribed", 60), ("unsubscribed", 30)):  # the older one comes last
+        consent = {"state": state, "opt_in_level": "single_opt_in", "consent_updated_at": at(minutes)}
+        desk.hear("customers/update", bodies.customer(minutes=minutes, email_marketing_consent=consent))
+        desk.now += timedelta(days=1)
+    (person,) = desk.people()
+    given = person.memory.consents["email:marketing"]
+    assert given.withdrawn_at == DAY + timedelta(minutes=30) < given.granted_at
 
 
 def test_requests_about_personal_values_are_listed_with_their_clock() -> None:

@@ -266,7 +266,7 @@ def world(kind: str, folder: Path, seed: int) -> Iterator[World]:
             trading: Trading = ShopifyTrading(platform, seed)
             reader: Any = Shopify(["x"], Rules())
         else:
-            api = WooCommerceApi(f"{url}/wp-json/wc/v3", KEY, SECRET, allow_private=True, pause=waited.append, page=5)
+            api = WooCommerceApi(f"{url}/wp-json/wc/v3", KEY, SECRET, allow_private=True, pause=waited.append)
             trading, reader = WooTrading(platform, seed), WooCommerce(["x"], Rules())
         trading.begin()  # type: ignore[attr-defined]
         one = World(trading, api, reader, folder, seed)

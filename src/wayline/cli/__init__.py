@@ -14,12 +14,13 @@ from typing import NoReturn
 
 import typer
 
-from wayline.cli import catalog, decisions, history, identity, incoming, judging, keys, shop, sources
+from wayline.cli import asking, catalog, decisions, history, identity, incoming, judging, keys, shop, sources
 from wayline.cli.terminal import app
 from wayline.errors import AuthorError, Broken, OperatorError, SenderError, WaylineError
 
 __all__ = [
     "app",
+    "asking",
     "catalog",
     "decisions",
     "history",

@@ -141,6 +141,12 @@ def _listed(told: Any, name: str) -> list[Any]:
     return found
 
 
+def _must_move(before: Any, after: Any) -> None:
+    """A cache, or an API of another kind, answers one page for ever: that is told, and not walked for ever."""
+    if before == after:
+        raise Unanswered("the same page is answered again and again; see whether a cache stands before the shop's API")
+
+
 def _newest(bodies: Sequence[Any], field: str) -> datetime | None:
     found = [each.get(field) for each in bodies if isinstance(each, dict)]
     instants = [datetime.fromisoformat(each) for each in found if isinstance(each, str) and each]
@@ -207,6 +213,7 @@ class ShopifyApi:
             cursor = parse_qs(urlsplit(link[1]).query).get("page_info") if link else None
             if not cursor:
                 return
+            _must_move(query.get("page_info"), cursor[0])
             query = {"limit": _SHOPIFY_PAGE, "page_info": cursor[0]}
 
 
@@ -226,9 +233,7 @@ class WooCommerceApi:
         *,
         allow_private: bool = False,
         pause: Pause = time.sleep,
-        page: int = _WOO_PAGE,
     ) -> None:
-        self._page = page
         basic = b64encode(f"{key}:{secret}".encode()).decode()
         self._asking = _Asking(
             Caller(base_url, {"Authorization": f"Basic {basic}"}, allow_private=allow_private), pause
@@ -249,7 +254,7 @@ class WooCommerceApi:
     def revive(self, address: str) -> list[Silent]:
         """Webhooks to our address that were disabled, after five calls that failed, are made active again."""
         found = []
-        told, _ = self._asking.json("/webhooks", {"per_page": self._page, "status": "disabled"})
+        told, _ = self._asking.json("/webhooks", {"per_page": _WOO_PAGE, "status": "disabled"})
         for each in _listed(told, ""):
             if not str(each.get("delivery_url", "")).rstrip("/").endswith(address):
                 continue
@@ -263,11 +268,12 @@ class WooCommerceApi:
     def _walk(self, path: str, window: Window) -> Iterator[list[Any]]:
         """From change to change. A page is never counted off: what changes meanwhile would shift what follows it."""
         after, page, seen = window.since - timedelta(seconds=1), 1, set[Any]()
+        before: list[Any] = []
         while True:
-            told, _ = self._asking.json(
+            told, headers = self._asking.json(
                 path,
                 {
-                    "per_page": self._page,
+                    "per_page": _WOO_PAGE,
                     "page": page,
                     "orderby": "modified",
                     "order": "asc",
@@ -280,8 +286,10 @@ class WooCommerceApi:
             fresh = [each for each in bodies if (each.get("id"), each.get("date_modified_gmt")) not in seen]
             if fresh:
                 yield fresh
-            if len(bodies) < self._page:
+            if self._is_last(bodies, page, headers):
                 return
+            _must_move(before, bodies)
+            before = bodies
             newest = _newest(bodies, "date_modified_gmt")
             # A page full of one same second (an import does that) is walked by number.
             moves = newest is not None and newest - timedelta(seconds=1) > after
@@ -290,28 +298,33 @@ class WooCommerceApi:
 
     def _customers(self, window: Window) -> Iterator[Page]:
         """Those who registered in the window: the platform lists nobody by when they changed."""
-        page = 1
+        page, before = 1, list[Any]()
         while True:
             told, headers = self._asking.json(
                 "/customers",
-                {"per_page": self._page, "page": page, "orderby": "registered_date", "order": "desc", "role": "all"},
+                {"per_page": _WOO_PAGE, "page": page, "orderby": "registered_date", "order": "desc", "role": "all"},
             )
             bodies = [each for each in _listed(told, "") if isinstance(each, dict)]
             begun = [(each, _newest([each], "date_created_gmt")) for each in bodies]
             wanted = [each for each, at in begun if at is None or window.since <= at <= window.until]
             if wanted:
                 yield Page("customer.updated", wanted)
-            total = headers.get("x-wp-totalpages", "")
             is_older = any(at is not None and at < window.since for _, at in begun)
-            if not bodies or is_older or (total.isdecimal() and page >= int(total)):
+            if is_older or self._is_last(bodies, page, headers):
                 return
-            page += 1
+            _must_move(before, bodies)
+            page, before = page + 1, bodies
+
+    def _is_last(self, bodies: Sequence[Any], page: int, headers: Mapping[str, str]) -> bool:
+        """By what the shop says; it may give fewer on a page than were asked for."""
+        total = headers.get("x-wp-totalpages", "")
+        return not bodies or (page >= int(total) if total.isdecimal() else len(bodies) < _WOO_PAGE)
 
     def _with_refunds(self, order: Any) -> Any:
         """An order with the dates of its refunds, which it does not carry itself."""
         if not (isinstance(order, dict) and order.get("refunds") and isinstance(order.get("id"), int)):
             return order
-        told, _ = self._asking.json(f"/orders/{order['id']}/refunds", {"per_page": self._page})
+        told, _ = self._asking.json(f"/orders/{order['id']}/refunds", {"per_page": _WOO_PAGE})
         dates = {each.get("id"): each.get("date_created_gmt") for each in _listed(told, "") if isinstance(each, dict)}
         refunds = [each | {"date_created_gmt": dates.get(each.get("id"))} for each in order["refunds"]]
         return order | {"refunds": refunds}
@@ -320,13 +333,16 @@ class WooCommerceApi:
         """The variations of a product, each with what only its product says."""
         if product.get("type") != "variable" or not isinstance(product.get("id"), int):
             return
-        page = 1
+        page, before = 1, list[Any]()
         while True:
-            told, _ = self._asking.json(f"/products/{product['id']}/variations", {"per_page": self._page, "page": page})
+            told, headers = self._asking.json(
+                f"/products/{product['id']}/variations", {"per_page": _WOO_PAGE, "page": page}
+            )
             bodies = _listed(told, "")
             for each in bodies:
                 above = {name: product.get(name) for name in ("name", "categories", "tags", "images")}
                 yield above | each | {"type": "variation", "parent_id": product["id"], "name": product.get("name")}
-            if len(bodies) < self._page:
+            if self._is_last(bodies, page, headers):
                 return
-            page += 1
+            _must_move(before, bodies)
+            page, before = page + 1, bodies
