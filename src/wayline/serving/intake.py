@@ -28,6 +28,7 @@ _log = structlog.get_logger()
 
 QUEUE_BYTES_MAX = 64 << 20  # of bodies being read or waiting to be written
 _GROUP_MESSAGES_MAX = 5000  # in one commit
+_FURTHER_MESSAGES_MIN = 500  # that wait, for a further commit beside one under way
 _GROUP_BYTES_MAX = 16 << 20  # of bodies in one commit
 _TROUBLE_SECONDS = 5.0  # for so long a refusal counts as trouble, whatever was stored since
 
@@ -81,6 +82,7 @@ class Intake:
         self.bytes = 0
         """Taken by all requests that are not answered yet."""
         self._waiting: deque[_Offer] = deque()
+        self._messages = 0  # of those that wait
         self._writing: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(1 + READERS_MAX, "wayline-collector")
         self._refusal = ("", -math.inf)
@@ -94,6 +96,7 @@ class Intake:
         """
         offer = _Offer(delivered, size, asyncio.get_running_loop().create_future())
         self._waiting.append(offer)
+        self._messages += len(delivered.items)
         self._begin()
         return await offer.answer
 
@@ -124,9 +127,9 @@ class Intake:
             self.readers.close()
 
     def _begin(self) -> None:
-        """Have what waits written: one group at a time, and one more for each reader, so that none of them waits."""
+        """Have what waits written: one group at a time, and for each reader one more if that is worth a commit."""
         most = 1 if self.readers is None else 1 + self.readers.count
-        while self._waiting and len(self._writing) < most:
+        while self._waiting and len(self._writing) < (most if self._messages >= _FURTHER_MESSAGES_MIN else 1):
             writing = asyncio.create_task(self._commit(self._next_group()))
             self._writing.add(writing)
             writing.add_done_callback(self._ended)
@@ -144,6 +147,7 @@ class Intake:
             if messages > _GROUP_MESSAGES_MAX or size > _GROUP_BYTES_MAX:
                 break
             group.append(self._waiting.popleft())
+        self._messages -= sum(len(offer.delivered.items) for offer in group)
         return group
 
     async def _commit(self, group: Sequence[_Offer]) -> None:
