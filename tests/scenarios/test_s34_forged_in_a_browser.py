@@ -151,6 +151,14 @@ def test_s34_taking_a_consent_back_needs_no_proof_and_ties_no_browser() -> None:
     assert web.shop.store.state.resolve([web.handle("anonymous_id", "stranger")]) == {}
 
 
+def test_s34_taking_back_in_a_cart_confirms_no_claim() -> None:
+    web = Browsers()
+    attacker = web.types("ann@example.com", "attacker", cart_id="c-77")
+    said = {"context": {"traits": {"email": "ann@example.com"}}, "properties": {"channel": "email", "cart_id": "c-77"}}
+    web.sends({"event": "Consent Withdrawn", **said}, trusted=False)
+    assert web.customer("anonymous_id", "attacker").customer_id == attacker.customer_id
+
+
 # ------------------------------------------------------------------ and what confirms it
 
 
@@ -241,6 +249,7 @@ def test_s34_a_click_does_not_confirm_an_address_typed_later() -> None:
     web.types("ann@example.com", "attacker")
     web.clicks(attacker.customer_id, "attacker")
     assert web.customer("user_id", "ann").customer_id != web.customer("anonymous_id", "attacker").customer_id
+    assert web.shop.store.state.resolve([web.handle("email", "attacker@example.net")]) == {}, "nor is the first one"
 
 
 def test_s34_claims_are_bounded() -> None:

@@ -150,9 +150,12 @@ def told_in_words(kinship: Kinship) -> list[str]:
             f"{split.loser} was split from {split.survivor} on {split.at:%Y-%m-%d} by {split.by or 'evidence'}"
         )
     for review in kinship.reviews:
-        asked = f"{review.one} and {review.other}: {'; '.join(review.evidence)}, sure {review.confidence:.2f}"
-        by = f" by {review.by}" if review.by else ""
-        lines.append(f"Are they one? {asked}. {review.state.capitalize()}{by} (review {review.review_id})")
+        pair = f"{review.one} and {review.other}"
+        why = "; ".join(review.evidence)
+        if review.state == "open":
+            lines.append(f"Are they one? {pair}: {why}, sure {review.confidence:.2f} (review {review.review_id})")
+        else:
+            lines.append(f"{pair}: {review.state} by {review.by} on {review.decided_at:%Y-%m-%d} ({why})")
     if kinship.household:
         lines.append(f"Shares an address with {', '.join(kinship.household)}: one household, not one person")
     return lines[-_LINES_MAX:]
