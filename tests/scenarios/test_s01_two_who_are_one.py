@@ -130,6 +130,9 @@ def test_s01_whoever_is_merged_into_whom_it_is_the_same_customer(
     how = Merge(one.customer_id, other.customer_id, 0.7, "", made.now)
     ways = [engine.merge(a, b, made.playbook, how) for a, b in ((one, other), (other, one))]
     assert ways[0].memory == ways[1].memory
+    held = {contact.decision_id for contact in ways[0].standing.contacts if contact.state == "reserved"}
+    waits = {e.pending for e in ways[0].standing.enrollments if e.is_open and e.pending is not None}
+    assert held <= waits, "what will not leave holds no place under a cap"
     for part in ("enrollments", "contacts", "assignments", "wake_at", "restricted"):
         assert getattr(ways[0].standing, part) == getattr(ways[1].standing, part), part
 
