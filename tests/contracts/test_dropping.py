@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.contracts.test_importing import wayline
-from tests.contracts.test_serving import serve, shop_folder
+from tests.contracts.test_serving import replaced, serve, shop_folder
 
 from wayline.errors import AuthorError, StoreUnavailable
 from wayline.runtime import dropping, importing
@@ -244,6 +244,18 @@ def test_the_command_takes_in_what_lies_there_and_says_what_became_of_it(tmp_pat
     assert done.returncode == 0 and "refused: bad_cell" in done.stdout and "refused/a.csv" in done.stdout
     none = wayline("sources", "drop", shop, "--only", "web")
     assert none.returncode == 3 and 'kind = "drop"' in none.stderr
+
+
+def test_check_tells_what_is_wrong_with_a_mapping_a_source_names(tmp_path: Path) -> None:
+    shop = till_shop(tmp_path / "shop")
+    (shop / "mappings").mkdir()
+    (shop / "mappings" / "till.yaml").write_text(TILL)
+    replaced(shop / "wayline.toml", 'mapping = "pos"', 'mapping = ["pos-stock", "mappings/till.yaml"]')
+    fine = wayline("check", shop)
+    assert fine.returncode == 0 and "till.yaml" not in fine.stdout + fine.stderr
+    (shop / "mappings" / "till.yaml").write_text(TILL.replace("time: transaction_timestamp", "time: whenever"))
+    bad = wayline("check", shop)
+    assert bad.returncode == 1 and "till.yaml:12: no column 'whenever' is declared" in bad.stderr
 
 
 TILL = """

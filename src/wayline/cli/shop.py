@@ -21,6 +21,7 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
     Example: wayline check examples/apparel
     """
     from wayline.playbook import check_playbook
+    from wayline.runtime.dropping import drops_of
     from wayline.runtime.folders import read_files
 
     checked = check_playbook(read_files(folder))
@@ -37,6 +38,8 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
         if as_json:
             raise typer.Exit(1)
         raise AuthorError(checked.problems)
+    if checked.playbook is not None:
+        drops_of(folder, checked.playbook.settings)  # tells what is wrong with a mapping that a source names
     if not as_json and checked.playbook is not None:
         book = checked.playbook
         print(

@@ -43,6 +43,7 @@ from wayline.playbook.texts import Findings, Node, Place, plain, read_toml, read
 
 __all__ = ["KINDS", "Checked", "check_playbook", "compile_playbook", "schemas"]
 
+_MAPPINGS = "mappings/"
 _KNOWN_FILES = re.compile(
     r"wayline\.toml|(facets|questions|policy|signals)\.ya?ml|(journeys|content|sources)/[^/]+\.ya?ml"
     r"|tests/.+|\.wayline/.*|.*\.md"
@@ -112,6 +113,8 @@ def _trees(files: Mapping[str, str], findings: Findings) -> Iterator[tuple[str, 
     for file, text in sorted(files.items()):
         if (other := stems.setdefault(file.rsplit(".", 1)[0], file)) != file and file.endswith((".yaml", ".yml")):
             findings.problems.append(Problem(file, 1, f"{other!r} defines the same. Keep one of them."))
+        if file.startswith(_MAPPINGS):
+            continue  # how files that are dropped are read: compiled where they are named
         if not _KNOWN_FILES.fullmatch(file):
             findings.warnings.append(Problem(file, 1, "no part of a playbook has this name; it is not read."))
         elif file == "wayline.toml":
