@@ -177,7 +177,10 @@ def _keys(playbook: Playbook, environ: Mapping[str, str], file: Path | None = No
     """Who may send, by the playbook as it was read, and by the file it came from whenever that changes."""
     rate = playbook.settings.get("collector", {}).get("requests_per_second", REQUESTS_PER_SECOND)
     watched = None if file is None else Watched(file, read_sources)
-    return Keys(playbook.settings.get("sources", {}), environ, usual_rate=rate, watched=watched)
+    keys = Keys(playbook.settings.get("sources", {}), environ, usual_rate=rate, watched=watched)
+    for doubt in keys.doubts:
+        _log.warning(doubt)
+    return keys
 
 
 def _pages(

@@ -25,12 +25,23 @@ from msgspec import Struct
 from wayline.errors import WaylineError
 from wayline.playbook.sources import KEY_PREFIXES
 
-__all__ = ["REQUESTS_PER_SECOND", "Keys", "Sender", "Watched", "hashed", "key_of_header", "new_key"]
+__all__ = [
+    "IDENTITY_SECRET_BYTES_MIN",
+    "REQUESTS_PER_SECOND",
+    "Keys",
+    "Sender",
+    "Watched",
+    "hashed",
+    "key_of_header",
+    "new_key",
+]
 
 _log = structlog.get_logger()
 
 REQUESTS_PER_SECOND: Final = 20_000
 """Requests a second by one key, if wayline.toml does not say: more than a machine of two cores can take."""
+IDENTITY_SECRET_BYTES_MIN: Final = 32
+"""Bytes of the secret that identity tokens are signed with."""
 _BURST_SECONDS: Final = 2.0  # of a key's rate that may come at once
 _LOOK_SECONDS: Final = 0.2  # between two looks at the file; a revoked key lives no longer
 
@@ -69,6 +80,8 @@ class Keys:
         self._seconds = seconds
         self._looked_at = seconds()
         self._left: dict[str, tuple[float, float]] = {}
+        self.doubts: list[str] = []
+        """What of the sources does not work as it is, in words."""
         self._senders = self._read(sources)
 
     def sender(self, key: str) -> Sender | None:
@@ -110,6 +123,7 @@ class Keys:
             _log.info("the keys were read again", keys=len(self._senders))
 
     def _read(self, sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Sender]:
+        self.doubts = []
         return {
             sender.key_hash: sender
             for source, said in sources.items()
@@ -117,9 +131,21 @@ class Keys:
             for sender in self._senders_of(source, said)
         }
 
+    def _identity_secret(self, source: str, named: str) -> bytes:
+        secret = self._environ.get(named, "").encode() if named else b""
+        if not named or len(secret) >= IDENTITY_SECRET_BYTES_MIN:
+            return secret
+        found = f"is only {len(secret)} bytes long" if secret else "is not in the environment"
+        # A short one could be guessed, and whoever guesses it is everybody.
+        self.doubts.append(
+            f"Identity tokens of source {source!r} count for nothing: {named} {found}, and "
+            f"{IDENTITY_SECRET_BYTES_MIN} bytes or more are needed. Set it, and start wayline serve again."
+        )
+        return b""
+
     def _senders_of(self, source: str, said: Mapping[str, Any]) -> Iterator[Sender]:
         pages = frozenset(map(str.lower, said.get("origins", ())))
-        secret = self._environ.get(said.get("identity_secret_env", ""), "").encode()
+        secret = self._identity_secret(source, str(said.get("identity_secret_env", "")))
         rate = float(said.get("requests_per_second", self._usual_rate))
         for each in (said, *said.get("keys", ())):
             expires_at = _expires_at(each.get("expires_on"))

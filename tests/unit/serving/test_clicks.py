@@ -194,6 +194,9 @@ def test_s23_whoever_opens_every_link_at_once_or_at_the_moment_of_sending_is_a_m
     mailed = Mailed()
     mailed.ask(*(mailed.link(url) for url in every))
     assert mailed.automated == [True] * 4
+    many = Mailed()
+    many.ask(*(many.link(url, count=9) for url in every[:3]))
+    assert many.automated == [True] * 3
     both = Mailed()
     both.ask(*(both.link(url, count=2) for url in every[:2]))
     assert both.automated == [True] * 2

@@ -328,6 +328,16 @@ def test_s34_a_browser_moves_no_address_and_grants_no_consent_unless_the_shop_vo
     ]  # fmt: skip
 
 
+def test_a_secret_that_could_be_guessed_signs_nothing_and_that_is_said() -> None:
+    for environ, said in (({}, "is not in the environment"), ({"SIGNS": "short"}, "only 5 bytes")):
+        keys = Keys({"web": {"write_key": PUBLIC, "identity_secret_env": "SIGNS"}}, environ)
+        sender = keys.sender(PUBLIC)
+        assert sender is not None and sender.identity_secret == b""
+        (doubt,) = keys.doubts
+        assert "SIGNS" in doubt and said in doubt
+    assert Keys({"web": {"write_key": PUBLIC, "identity_secret_env": "SIGNS"}}, {"SIGNS": IDENTITY}).doubts == []
+
+
 def test_a_key_is_good_until_its_day_and_for_its_scopes() -> None:
     dead, dying, reading = "wls_dead-0001", "wls_dying-0001", "wls_reading-0001"
     keys = [

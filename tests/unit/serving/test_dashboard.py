@@ -60,6 +60,18 @@ def client(shop: Shop) -> Client:
 PAGES = ["/", "/not-sent", f"/customers/{JACKET}", "/customers/nobody", "/customers/c%3Cnaughty%3E"]
 
 
+def test_the_home_page_says_what_came_in_and_that_it_adds_up(client: Client, shop: Shop) -> None:
+    counts = dict(shop.log.counts())
+    page = client.get("/").text
+    told = re.search(r"What came in</h2>(.*?)</section>", page, re.S)
+    assert told is not None
+    figures = [int(number.replace(",", "")) for number in re.findall(r"<b>([\d,]+)</b>", told[1])]
+    assert figures == [
+        sum(counts.values()),
+        *(counts[name] for name in ("stored", "duplicate", "conflict", "rejected")),
+    ]
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_nothing_runs_and_nothing_comes_from_elsewhere(client: Client, path: str) -> None:
     answer = client.get(path)

@@ -120,7 +120,7 @@ def _home(shown: _Shown, request: Request) -> Response:
     report = shown.report()
     return _page(
         shown, "home.html", here="home", twin="/index.json", report=report,
-        money_bars=money_bars(report.money), ranges=ranges(report.journeys),
+        money_bars=money_bars(report.money), ranges=ranges(report.journeys), came=shown.log.counts(),
     )  # fmt: skip
 
 
