@@ -10,6 +10,7 @@ from tests.shop import written
 from tests.shops import bodies
 from tests.shops.bodies import DAY, at
 
+from wayline.interpretation import readings
 from wayline.interpretation.customers import IDENTIFIERS_MAX
 from wayline.runtime.collecting import Collector, Delivered
 from wayline.runtime.embedded import Embedded
@@ -49,6 +50,23 @@ def test_a_refund_by_itself_is_the_buyers(is_first: bool) -> None:
         desk.hear(topic, body)
     (buyer,) = desk.people()
     assert buyer.customer_id.startswith("k-") and any(each.startswith("returned:") for each in buyer.memory.facets)
+
+
+def test_s04_a_tag_and_a_webhook_that_tell_one_order_are_one_order() -> None:
+    desk = Desk()
+    tag = {
+        "type": "track", "event": "Order Completed", "userId": "900000001", "messageId": "from-the-tag",
+        "timestamp": DAY, "properties": {"order_id": "5001", "total": 123.9, "currency": "EUR", "cart_id": "cart-5001"},
+    }  # fmt: skip
+    desk.tell(tag, trusted=False)
+    for topic, minutes in (("orders/create", 0), ("orders/paid", 5), ("orders/updated", 9)):
+        desk.hear(topic, bodies.order(minutes=minutes))
+    (buyer,) = desk.people()
+    facets = desk.engine.playbook.facets
+    read = {
+        name: readings.read(buyer.memory.facets, facets[name], facets, desk.now) for name in ("order_count", "spent")
+    }
+    assert read == {"order_count": 1, "spent": 10000}
 
 
 def test_a_good_customer_has_any_number_of_orders_and_keeps_their_address() -> None:

@@ -334,6 +334,14 @@ def test_s17_a_webhook_that_was_switched_off_is_on_again_and_told(tmp_path: Path
         one.poll.cycle(one.platform.now + timedelta(minutes=15))
         assert [each["status"] for each in one.platform.webhooks] == ["active", "disabled"]  # type: ignore[attr-defined]
         assert any("switched off webhook 1" in each for each in worries(tmp_path, one.platform.now))
+        # A key that may only read costs nothing of what it reads, and is told.
+        one.platform.webhooks[0]["status"] = "disabled"  # type: ignore[attr-defined]
+        one.platform.is_read_only = True
+        one.trading.order()
+        for minutes in (30, 45):
+            one.poll.cycle(one.platform.now + timedelta(minutes=minutes))
+        assert one.poll.caught.missed["orders"] > 0 and len(one.poll.caught.silent) == 2
+        assert any("let the key write" in each for each in worries(tmp_path, one.platform.now))
 
 
 @pytest.mark.parametrize("kind", ["shopify", "woocommerce"])

@@ -47,6 +47,7 @@ class Platform:
         self.asked = 0
         self.limited = 0
         self.down = False
+        self.is_read_only = False
         self.is_stuck = False
         """A cache stands before it, which knows one page."""
 
@@ -216,6 +217,8 @@ class WooPlatform(Platform):
 
     async def _revive(self, request: Request) -> Response:
         refused = self.guarded(request)
+        if self.is_read_only:
+            return JSONResponse({"code": "woocommerce_rest_cannot_edit"}, 401)
         if refused is None:
             (found,) = [each for each in self.webhooks if each["id"] == request.path_params["id"]]
             found |= await request.json()

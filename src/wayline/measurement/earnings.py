@@ -75,6 +75,9 @@ class _Sale(Struct):
     lines: tuple[_Line, ...] = ()
     returns: dict[str, tuple[float, tuple[_Line, ...]]] = {}
     refunded: float = 0.0
+    """As told of the order as a whole."""
+    refunds: dict[str, float] = {}
+    """Each one that has a number of its own: they add up."""
     is_void: bool = False
 
 
@@ -90,7 +93,7 @@ def earnings(rows: Iterable[tuple[str, Event]], terms: Terms) -> Earnings:
         orders=tuple(_order(order_id, sale, terms, basis) for order_id, sale in counted.items()),
         basis=basis,
         cancelled=sum(sale.is_void for sale in counted.values()),
-        with_returns=sum(bool(sale.returns or sale.refunded) for sale in counted.values()),
+        with_returns=sum(bool(sale.returns or sale.refunded or sale.refunds) for sale in counted.values()),
         absurd=tuple(absurd),
         absurd_sources=tuple(sorted(sources)),
     )
@@ -127,7 +130,10 @@ def _tell(sale: _Sale, customer_id: str, event: Event) -> None:
                 sale.is_void = True
             else:
                 value = _worth(_lines(told)) if amount is None else _number(amount)
-                sale.refunded = max(sale.refunded, value)
+                if told.get("refund_id"):
+                    sale.refunds[str(told["refund_id"])] = value
+                else:
+                    sale.refunded = max(sale.refunded, value)
         case "Return Received":
             lines = _priced(_lines(told), sale.lines)
             key = str(told.get("return_id") or event.event_id)
@@ -196,7 +202,8 @@ def _order(order_id: str, sale: _Sale, terms: Terms, basis: Basis) -> Order:
     assert sale.at is not None
     if sale.is_void:
         return Order(sale.customer_id, sale.at, order_id, 0.0)
-    refunded = max(sale.refunded, sum(refund for refund, _ in sale.returns.values()))
+    # The refund and the return of one piece are the same money, told twice.
+    refunded = max(sale.refunded, sum(sale.refunds.values()), sum(refund for refund, _ in sale.returns.values()))
     earned = sale.revenue - min(refunded, sale.revenue)
     if basis == "margin":
         returned = tuple(line for _, lines in sale.returns.values() for line in lines)

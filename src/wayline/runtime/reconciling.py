@@ -219,9 +219,11 @@ class Poll:
 
     def _revive(self) -> None:
         for one in self.shop.api.revive(self.address):
-            said = f"webhook {one.webhook_id} ({one.topic})"
-            self.caught.silent = [*self.caught.silent[-99:], said]
-            _log.warning("a webhook had been switched off and is on again", source=self.shop.source, webhook=said)
+            on_again = "on again since" if one.revived else "our key may not switch it on: do so, or let the key write"
+            said = f"webhook {one.webhook_id} ({one.topic}), {on_again}"
+            if said not in self.caught.silent[-1:] or one.revived:
+                self.caught.silent = [*self.caught.silent[-99:], said]
+            _log.warning("a webhook had been switched off", source=self.shop.source, webhook=said)
 
     def _say(self, asked: Asked, is_first: bool) -> None:
         if asked.stored and not is_first:
@@ -336,7 +338,7 @@ def worries(folder: Path, now: datetime) -> Iterator[str]:
                 f"({sum(caught.missed.values()):,} so far); they are stored. Look at the shop's list of webhooks"
             )
         if caught.silent:
-            yield f"source {source}: the shop had switched off {', '.join(caught.silent[-3:])}; on again since"
+            yield f"source {source}: the shop had switched off {'; '.join(caught.silent[-3:])}"
 
 
 # ------------------------------------------------------------------ in threads of their own

@@ -52,6 +52,12 @@ def test_a_refund_and_the_return_it_pays_for_count_once() -> None:
     assert margin(placed, back, told("Order Refunded", total=16900)) == 2800 - 1200
 
 
+def test_refunds_with_numbers_of_their_own_add_up_each_once() -> None:
+    placed = told(revenue=19700, products=[JACKET, SOCKS])
+    parts = [told("Order Refunded", refund_id=number, total=1000) for number in ("f1", "f2", "f2")]
+    assert margin(placed, *parts) == margin(placed, told("Order Refunded", total=2000)) == margin(placed) - 2000
+
+
 def test_a_cancelled_or_wholly_refunded_order_earned_nothing() -> None:
     placed = told(revenue=19700, products=[JACKET, SOCKS])
     assert margin(placed, told("Order Cancelled")) == 0
