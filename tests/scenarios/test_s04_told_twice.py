@@ -81,13 +81,13 @@ def test_s04_what_is_sent_again_is_stored_once_and_decided_once(kept: str, tmp_p
 
 
 def test_s04_ids_given_at_receipt_fail_the_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = collecting.parse_batch
+    parse = collecting.parse
     numbers = itertools.count()
 
-    def renamed(items: Any, **more: Any) -> Any:
-        return parse([{**item, "messageId": f"at-receipt-{next(numbers)}"} for item in items], **more)
+    def renamed(item: Any, **more: Any) -> Any:
+        return parse({**item, "messageId": f"at-receipt-{next(numbers)}"}, **more)
 
-    monkeypatch.setattr(collecting, "parse_batch", renamed)
+    monkeypatch.setattr(collecting, "parse", renamed)
     with pytest.raises(AssertionError):
         retried(Shop())
 

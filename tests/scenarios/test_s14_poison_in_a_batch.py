@@ -11,7 +11,6 @@ from tests.shop import Shop
 
 from wayline import engine
 from wayline.domain import Customer, Event, Identifier, Playbook, Turn, World
-from wayline.errors import Rejected
 from wayline.runtime import collecting
 from wayline.runtime.collecting import Collector, Delivered
 from wayline.runtime.embedded import Embedded
@@ -110,14 +109,15 @@ def test_s14_one_poisoned_event_takes_no_other_along(kept: str, tmp_path: Path) 
 
 
 def test_s14_all_or_nothing_fails_the_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = collecting.parse_batch
+    read = collecting.read
 
-    def strictly(items: Any, **more: Any) -> Any:
-        verdicts = parse(items, **more)
-        wrong = next((verdict for verdict in verdicts if isinstance(verdict, Rejected)), None)
-        return verdicts if wrong is None else [wrong] * len(verdicts)
+    def strictly(*asked: Any) -> collecting.Read:
+        found = read(*asked)
+        if found.rejected:
+            found.events.clear()
+        return found
 
-    monkeypatch.setattr(collecting, "parse_batch", strictly)
+    monkeypatch.setattr(collecting, "read", strictly)
     with pytest.raises(AssertionError):
         taken_in(Shop())
 
