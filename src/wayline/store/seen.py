@@ -157,13 +157,14 @@ class Seen:
         return passing
 
     def _look_up(self, connection: apsw.Connection, chapter: int, key: int) -> list[int]:
-        import numpy as np
-
         unsigned = key & (1 << 64) - 1
         place = chapter * _BUCKETS + (unsigned >> 56)
-        ((hashes, offsets),) = all_rows(
-            connection, "SELECT hashes, offsets FROM seen_buckets WHERE place = ?", (place,)
-        )
+        ((hashes,),) = all_rows(connection, "SELECT hashes FROM seen_buckets WHERE place = ?", (place,))
+        if unsigned.to_bytes(8, "little") not in hashes:
+            return []  # it passed the filter by chance, as nearly all do that come this far
+        import numpy as np
+
+        ((offsets,),) = all_rows(connection, "SELECT offsets FROM seen_buckets WHERE place = ?", (place,))
         ranked = np.frombuffer(hashes, dtype="<u8")
         start, end = (int(np.searchsorted(ranked, np.uint64(unsigned), side)) for side in ("left", "right"))
         found = np.frombuffer(offsets, dtype="<u4")[start:end]
