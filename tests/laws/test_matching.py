@@ -53,7 +53,7 @@ def test_there_are_about_as_many_pairs_of_one_person_as_was_learnt() -> None:
 
 
 def test_families_and_neighbours_are_not_taken_for_one_person() -> None:
-    """Mutant: without the kinds of household and neighbours a third of what is told is wrong."""
+    """Without the kinds of household and neighbours three quarters of what is told is wrong."""
     truth = made_up(4_000, seed=5)
     records = matching.open_records(truth, hidden=["person"])
     resolved = matching.resolve(records, limits=matching.Limits(least=400_000, random=200_000))
