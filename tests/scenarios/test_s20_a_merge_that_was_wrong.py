@@ -21,6 +21,7 @@ from tests.shop import ANN, MARKETING, NOON, Shop, apparel, happened, person, vi
 from wayline.domain import Event, Identifier, Memory
 from wayline.errors import SenderError
 from wayline.runtime import reviewing
+from wayline.runtime.kinship import whom_it_reached
 from wayline.runtime.refolding import refold
 from wayline.store.opening import open_store
 
@@ -257,6 +258,26 @@ def test_s20_what_was_sent_stays_with_whom_it_reached_and_so_does_the_arm() -> N
             assert sent[contact.decision_id].state in ("sent", "withheld")
     assert len(ben.contacts) == 1 and ben.assignments["journey:news"].exposed_at is not None
     assert len(ann.contacts) + len(ben.contacts) == len(sent)
+    (to_ben,) = (shop.store.state.decision(contact.decision_id) for contact in ben.contacts)
+    assert to_ben is not None and whom_it_reached(shop.store.state, to_ben) == shop.customer(BEN).customer_id
+
+
+def test_s20_whoever_unsubscribes_by_an_old_link_is_the_one_it_reached() -> None:
+    """Decided while two were one, it went to the address used last; after the split that is somebody else's."""
+    letter = "enters_on: Product Added\nsteps:\n  send: {propose: [{action: news, channel: email, content: hello}], "
+    letter += "patience: 1 day, then: end, otherwise: end}\n"
+    shop = Shop(written({"news": MARKETING + letter}, hello="email"))
+    for who in (ANN, BEN):
+        shop.consent(who)
+    loser = merge(shop, ANN, BEN)
+    shop.now += timedelta(minutes=1)
+    shop.tell(happened("Product Added", BEN, sku="socks"))
+    (row,) = shop.deliveries()
+    decision = shop.store.state.decision(row.decision_id)
+    assert decision is not None and decision.customer_id != loser and row.state == "sent"
+    assert whom_it_reached(shop.store.state, decision) == shop.customer(ANN).customer_id
+    split(shop, loser)
+    assert whom_it_reached(shop.store.state, decision) == loser == shop.customer(BEN).customer_id
 
 
 def test_s20_a_refused_question_holds_against_evidence() -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from wayline.domain import Identifier, Link, Merge, Review, Split
-from wayline.observation.claims import CLAIMED_IN, CLAIMS, SHARED
+from wayline.domain import Decision, Identifier, Link, Merge, Review, Split
+from wayline.interpretation.moment import ADDRESS_KINDS
+from wayline.observation.claims import CLAIMED, CLAIMED_IN, CLAIMS, SHARED
 from wayline.observation.events import normalised
 from wayline.observation.identity import is_shared, weakest_first
 from wayline.store import State, Vault
 
-__all__ = ["Handle", "Kinship", "customer_named", "in_words", "kinship_of", "told_in_words"]
+__all__ = ["Handle", "Kinship", "customer_named", "in_words", "kinship_of", "told_in_words", "whom_it_reached"]
 
 _SHOWN_CHARACTERS = 12  # of a pseudonym: enough to tell two apart
 _LINES_MAX = 12  # of evidence on a page
@@ -98,6 +99,19 @@ def kinship_of(state: State, customer_id: str, *, asked: str = "", vault: Vault 
         reviews=tuple(one for one in state.reviews() if family & {one.one, one.other}),
         household=tuple(sorted(set(_household(state, root, list(by_identifier))))),
     )
+
+
+def whom_it_reached(state: State, decision: Decision) -> str:
+    """Whose message it was, by now: whom it was decided for, unless a split has given its mailbox to somebody else."""
+    customer_id = state.survivor(decision.customer_id)
+    channel = decision.action.channel if decision.action is not None else ""
+    kind, key = ADDRESS_KINDS.get(channel, ""), decision.facts.get(f"address.{channel}")
+    if not state.splits() or not isinstance(key, str):
+        return customer_id
+    owner = state.resolve([Identifier(kind, key)]).get(Identifier(kind, key), customer_id)
+    others = {Identifier(names[kind], key) for names in (SHARED, CLAIMED) if kind in names}
+    is_theirs = any(link.identifier in others for link in state.links(customer_id))
+    return customer_id if is_theirs or is_shared(owner) else owner
 
 
 def _plain(vault: Vault, identifiers: list[Identifier]) -> Mapping[Identifier, str]:

@@ -28,6 +28,7 @@ from starlette.routing import Route
 
 from wayline.domain import Decision, Event, Identifier
 from wayline.errors import StoreUnavailable
+from wayline.runtime.kinship import whom_it_reached
 from wayline.runtime.linking import Linked, landing, read_link
 from wayline.runtime.people import CUSTOMER
 from wayline.runtime.schedules import INTERNAL
@@ -116,7 +117,7 @@ class Clicks:
                 return None
             sent_at = delivery.settled_at if delivery.state != "attempting" else now
             is_early = sent_at is not None and (now - sent_at).total_seconds() <= _SENT_SECONDS
-            return _Click(link, decision, state.survivor(decision.customer_id), now, is_machine or is_early)
+            return _Click(link, decision, whom_it_reached(state, decision), now, is_machine or is_early)
         except StoreUnavailable as error:
             _log.error("a click was not written down", reason=str(error))
             return None

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from wayline.domain import Customer, Decision, Event, Identifier, Playbook
 from wayline.runtime.handover import unsubscribe_token
+from wayline.runtime.kinship import whom_it_reached
 from wayline.runtime.people import CUSTOMER
 from wayline.runtime.schedules import INTERNAL
 from wayline.store.opening import Store
@@ -114,7 +115,7 @@ class _Links(Struct, frozen=True):
             source=INTERNAL,
             name="Consent Withdrawn",
             kind="internal",
-            identifiers=(Identifier(CUSTOMER, self.store.state.survivor(decision.customer_id)),),
+            identifiers=(Identifier(CUSTOMER, whom_it_reached(self.store.state, decision)),),
             occurred_at=now,
             received_at=now,
             properties={"channel": action.channel, "purpose": "marketing", "method": "unsubscribe link"},
