@@ -93,7 +93,7 @@ def _shops(folder: Path, source: str) -> Iterator[Mapping[str, Shop]]:
         playbook = kept_playbook(folder, store)
         settings = _chosen(folder, playbook.settings.get("sources", {}), source)
         shop: Mapping[str, Any] = playbook.settings.get("shop", {})
-        asking = Asking(currency=playbook.currency, url=str(shop.get("url", "")), recall=store.log.named)
+        asking = Asking(currency=playbook.currency, url=str(shop.get("url", "")), recall=store.state.products)
         receivers = open_receivers(settings, os.environ, asking)
         apis = open_apis(settings, os.environ)
         collector = Collector(store.log, store.vault, currency=playbook.currency, signals=playbook.signals)

@@ -438,7 +438,7 @@ def _polling(store: Store, playbook: Playbook, receivers: Mapping[str, Receiver]
 
 def _shop(store: Store, playbook: Playbook, folder: Path) -> Shop:
     url = str(playbook.settings.get("shop", {}).get("url", ""))
-    return Shop(currency=playbook.currency, url=url, recall=store.log.named, folder=folder)
+    return Shop(currency=playbook.currency, url=url, recall=store.state.products, folder=folder)
 
 
 def _public_url(playbook: Playbook) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from wayline.domain import Event
+from wayline.domain import Product
 from wayline.errors import OperatorError
 from wayline.sources import Receiver
 from wayline.sources.asking import Api, ShopifyApi, WooCommerceApi
@@ -33,8 +33,8 @@ class Shop(Struct, frozen=True, kw_only=True):
 
     currency: str = "EUR"
     url: str = ""
-    recall: Callable[[tuple[str, ...]], Iterable[Event]] | None = None
-    """Events of these names that were stored before."""
+    recall: Callable[[], Iterable[Product]] | None = None
+    """The shelf as it is kept."""
     folder: Path = Path()
     """Where the files are that a source names."""
 

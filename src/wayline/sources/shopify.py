@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from wayline.domain import Event
+from wayline.domain import Product
 from wayline.sources import Call, Unsigned
 from wayline.sources import shopify_orders as orders
 from wayline.sources import shopify_people as people
@@ -93,7 +93,7 @@ class Shopify:
         self,
         secrets: Sequence[str],
         rules: Rules,
-        recall: Callable[[tuple[str, ...]], Iterable[Event]] | None = None,
+        recall: Callable[[], Iterable[Product]] | None = None,
     ) -> None:
         self._keys = tuple(secret.encode() for secret in secrets)
         self._rules = rules

@@ -11,8 +11,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from wayline.errors import Rejected
-from wayline.sources.facts import Amount, Id, Rules, amount, digest, fact, instant, shaped, version
-from wayline.sources.topics import Items
+from wayline.sources.facts import Amount, Id, Rules, amount, digest, fact, instant, shaped, stated, version
+from wayline.sources.topics import ITEM, Items
 
 __all__ = ["deleted_products", "inventory_items", "inventory_levels", "products"]
 
@@ -80,7 +80,7 @@ def products(raw: Any, rules: Rules, items: Items) -> list[dict[str, Any]]:
             "image_url": images.get(variant.image_id) or first,
             **_stock(product, variant),
             "inventory_item_id": variant.inventory_item_id,
-            "attributes": {"tags": tags[:_TAGS_CHARACTERS_MAX]} if tags else None,
+            "attributes": stated({"tags": tags[:_TAGS_CHARACTERS_MAX], ITEM: str(variant.inventory_item_id or "")}),
             "as_of": at,
         }
         key = ("product", product.id, variant.id, version(at), digest({k: str(v) for k, v in said.items()}))

@@ -12,20 +12,23 @@ from typing import Any
 
 from msgspec import Struct
 
-from wayline.domain import Event
+from wayline.domain import Product
 from wayline.errors import Rejected, did_you_mean
 from wayline.sources.facts import Rules
 
-__all__ = ["Items", "Topic", "read_topic"]
+__all__ = ["ITEM", "Items", "Topic", "read_topic"]
+
+ITEM = "inventory_item_id"
+"""The attribute of a product on the shelf that says which inventory item it is."""
 
 
 class Items:
     """Which inventory item is which sku, and which skus a product has.
 
-    Learnt from products as they come, and once, when first asked for what is not at hand, from the log.
+    Learnt from products as they come, and once, when first asked for what is not at hand, from the shelf as it is kept.
     """
 
-    def __init__(self, recall: Callable[[tuple[str, ...]], Iterable[Event]] | None = None) -> None:
+    def __init__(self, recall: Callable[[], Iterable[Product]] | None = None) -> None:
         self._recall = recall
         self._sku: dict[str, tuple[str, str]] = {}
         self._skus: dict[str, set[str]] = {}
@@ -49,10 +52,9 @@ class Items:
 
     def _remember(self) -> None:
         recall, self._recall = self._recall, None
-        for event in recall(("Product Changed",)) if recall is not None else ():
-            said = event.properties
-            if said.get("product_id") and said.get("sku"):
-                self.learn(str(said["product_id"]), str(said["sku"]), str(said.get("inventory_item_id") or ""))
+        for product in recall() if recall is not None else ():
+            if product.product_id:
+                self.learn(product.product_id, product.sku, product.attributes.get(ITEM, ""))
 
 
 class Topic(Struct, frozen=True):

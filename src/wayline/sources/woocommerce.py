@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from wayline.domain import Event
+from wayline.domain import Product
 from wayline.sources import Call, Unsigned
 from wayline.sources import woocommerce_orders as orders
 from wayline.sources import woocommerce_shelf as shelf
@@ -56,7 +56,7 @@ class WooCommerce:
         self,
         secrets: Sequence[str],
         rules: Rules,
-        recall: Callable[[tuple[str, ...]], Iterable[Event]] | None = None,
+        recall: Callable[[], Iterable[Product]] | None = None,
     ) -> None:
         self._keys = tuple(secret.encode() for secret in secrets)
         self._rules = rules

@@ -11,6 +11,7 @@ from tests.shops import bodies
 from tests.shops.bodies import DAY, at
 
 from wayline.errors import Rejected
+from wayline.observation.catalog import Shelf
 from wayline.observation.events import Parsed, parse, parse_batch
 from wayline.sources import Call, Unsigned
 from wayline.sources.facts import Rules
@@ -161,7 +162,10 @@ def test_each_variant_is_a_product_with_its_price_and_stock() -> None:
     green, blue = (parsed.event.properties for parsed in read("products/update", bodies.product()))
     assert (green["sku"], green["price"], green["was"], green["available"]) == ("FJ-GREEN", 11900, 14900, 5)
     assert green["url"] == "https://larkfell.example/products/fjord-jacket"
-    assert green["category"] == "jackets" and green["attributes"] == {"tags": "rain, autumn"}
+    assert green["category"] == "jackets" and green["attributes"] == {
+        "tags": "rain, autumn",
+        "inventory_item_id": "7201",
+    }
     assert blue["available"] == 0
 
 
@@ -181,8 +185,10 @@ def test_stock_by_place_finds_the_sku_its_product_told() -> None:
     fresh = Shopify([SECRET], Rules())
     with pytest.raises(Rejected, match="no product has told us"):
         fresh.read("inventory_levels/update", level)
-    remembered = [parsed.event for parsed in read("products/update", bodies.product(), fresh)]
-    again = Shopify([SECRET], Rules(), recall=lambda names: remembered)
+    shelf = Shelf(currency="EUR")
+    for parsed in read("products/update", bodies.product(), fresh):
+        shelf.take(parsed.event)
+    again = Shopify([SECRET], Rules(), recall=shelf.products)
     for shop in (fresh, again):
         (told,) = read("inventory_levels/update", level, shop)
         assert told.event.properties["sku"] == "FJ-GREEN" and told.event.properties["store_id"] == "31"
