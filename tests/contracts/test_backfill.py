@@ -70,9 +70,7 @@ def shop(kind: str, folder: Path) -> Iterator[tuple[Platform, Shop]]:
             api: Api = ShopifyApi(f"{url}/admin/api/2025-01", TOKEN, allow_private=True, pause=lambda s: None)
             reader: Any = Shopify(["x"], Rules())
         else:
-            api = WooCommerceApi(
-                f"{url}/wp-json/wc/v3", KEY, SECRET, allow_private=True, pause=lambda s: None
-            )
+            api = WooCommerceApi(f"{url}/wp-json/wc/v3", KEY, SECRET, allow_private=True, pause=lambda s: None)
             reader = WooCommerce(["x"], Rules())
         collector = Collector(store.log, store.vault)
         try:

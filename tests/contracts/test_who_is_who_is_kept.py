@@ -1,4 +1,4 @@
-"""What the stores keep of who is who: ties and how sure they are, splits, questions; and a file from before all that."""
+"""What the stores keep of who is who: ties and how sure they are, splits, questions; and an older file."""
 
 from __future__ import annotations
 
