@@ -4,6 +4,9 @@ The generic webhook is signed as Standard Webhooks says: `webhook-signature` hol
 spaces, each HMAC-SHA256 over `id.timestamp.body`; the secret is `whsec_` and base64. More than five minutes of skew is
 refused, so an old call cannot be replayed later. Or else a header holds the HMAC-SHA256 of the body, and a replay is
 met by its ids alone.
+
+A message that says neither its id nor when it happened gets an id here, made of what is signed: `webhook-id`, or the
+body itself. An id by when it came would make every replay a fact of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import msgspec
 
 from wayline.errors import OperatorError, Rejected
 from wayline.sources import Call, Receiver, Unsigned
+from wayline.sources.reports import report_id
 
 __all__ = ["SKEW_MAX", "BodySigned", "GenericWebhook", "Mapped", "is_one_of", "json_of", "signed_by"]
 
@@ -68,7 +72,7 @@ class GenericWebhook:
             raise Unsigned("webhook-signature is not one by this source's secret over `id.timestamp.body`")
 
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
-        return _messages(call)
+        return _messages(call, call.headers.get("webhook-id", ""))
 
 
 class BodySigned:
@@ -87,7 +91,7 @@ class BodySigned:
             raise Unsigned(f"{self._header} is not the HMAC-SHA256 of the body by this source's secret")
 
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
-        return _messages(call)
+        return _messages(call, hashlib.sha256(call.body).hexdigest())
 
 
 class Mapped:
@@ -104,15 +108,25 @@ class Mapped:
         return list(self._read(json_of(call.body)))
 
 
-def _messages(call: Call) -> Sequence[Mapping[str, Any]]:
-    """A message of the tracking API, or a batch of them."""
+def _messages(call: Call, signed: str) -> Sequence[Mapping[str, Any]]:
+    """A message of the tracking API, or a batch of them; `signed` tells this call from every other."""
     told = json_of(call.body)
     if not isinstance(told, dict):
         raise Rejected("wrong_type", "", f"expected a message or a batch of them, got {type(told).__name__}")
     items = told.get("batch", [told])
     if not isinstance(items, list):
         raise Rejected("wrong_type", "batch", f"expected a list of messages, got {type(items).__name__}")
-    return items
+    return [_with_id(item, signed, place) for place, item in enumerate(items)]
+
+
+_TELLING: Final = ("messageId", "timestamp", "originalTimestamp")
+
+
+def _with_id(item: Any, signed: str, place: int) -> Any:
+    """A message that a replay finds again; what says its id, or when it happened, is found as it is."""
+    if not isinstance(item, dict) or any(item.get(name) not in (None, "") for name in _TELLING):
+        return item
+    return {**item, "messageId": report_id("call", signed, place)}
 
 
 def _key(secret: str) -> bytes:

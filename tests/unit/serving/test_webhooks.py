@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -34,11 +36,11 @@ def signed(body: bytes, *, key: bytes = KEY, call_id: str = "c1", seconds: float
 
 
 class Api:
-    def __init__(self) -> None:
+    def __init__(self, settings: Any = SETTINGS, *, clock: Callable[[], datetime] = lambda: NOON) -> None:
         self.store = open_store()
         self.intake = Intake(Collector(self.store.log, self.store.vault))
         environment = {"DESK_SECRET": "whsec_" + base64.b64encode(KEY).decode()}
-        routes = webhooks(open_receivers(SETTINGS, environment), self.intake, clock=lambda: NOON)
+        routes = webhooks(open_receivers(settings, environment), self.intake, clock=clock)
         self.app = Starlette(routes=routes)
 
     def post(self, body: bytes, headers: Any, path: str = "/webhooks/desk") -> httpx.Response:
@@ -78,6 +80,33 @@ def test_s16_a_replay_with_another_id_and_time_is_one_fact() -> None:
     for call_id, seconds in (("c1", None), ("c2", NOON.timestamp() + 200)):
         assert api.post(BODY, signed(BODY, call_id=call_id, seconds=seconds)).status_code == 200
     assert api.store.log.counts() == {"stored": 1, "duplicate": 1, "conflict": 0, "rejected": 0}
+
+
+BARE = b'{"batch":[{"type":"track","event":"Reward Earned","userId":"anna","properties":{"points":100}}%s]}'
+TWICE = BARE % b',{"type":"track","event":"Reward Earned","userId":"anna","properties":{"points":100}}'
+
+
+def test_s16_a_replayed_call_that_names_no_ids_is_the_facts_it_was() -> None:
+    now = [NOON]
+    api = Api(clock=lambda: now[0])
+    for minutes in (0, 1, 3):
+        now[0] = NOON + timedelta(minutes=minutes)
+        assert api.post(TWICE, signed(TWICE)).status_code == 200
+    assert api.store.log.counts() == {"stored": 2, "duplicate": 4, "conflict": 0, "rejected": 0}
+    assert api.post(TWICE, signed(TWICE, call_id="c2")).status_code == 200
+    assert api.store.log.counts()["stored"] == 4, "the same said in a call of its own is said again"
+
+
+def test_x08_a_body_signed_without_a_time_is_one_fact_for_good() -> None:
+    now = [NOON]
+    api = Api({"crm": {"kind": "webhook", "secret_env": "DESK_SECRET", "header": "X-Sig"}}, clock=lambda: now[0])
+    key = ("whsec_" + base64.b64encode(KEY).decode()).encode()
+    for body in (BARE % b"", BARE.replace(b"100", b"200") % b""):
+        for days in (0, 30, 60):
+            now[0] = NOON + timedelta(days=days)
+            sent = {"X-Sig": hmac.new(key, body, hashlib.sha256).hexdigest()}
+            assert api.post(body, sent, "/webhooks/crm").status_code == 200
+    assert api.store.log.counts() == {"stored": 2, "duplicate": 4, "conflict": 0, "rejected": 0}
 
 
 def test_a_body_that_cannot_be_used_is_kept_with_the_reason() -> None:
