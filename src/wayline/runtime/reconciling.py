@@ -235,7 +235,7 @@ class Poll:
 def _store(shop: Shop, page: Page, now: datetime, caught: Caught, *, fires: bool) -> Asked:
     """One page, durable when this returns; a body that cannot be read is kept once, with the reason."""
     items: list[dict[str, Any]] = []
-    unreadable: list[tuple[bytes, Rejected]] = []
+    unreadable: dict[str, tuple[bytes, Rejected]] = {}
     for body in page.bodies:
         try:
             items += shop.reader.read(page.topic, body)
@@ -243,9 +243,11 @@ def _store(shop: Shop, page: Page, now: datetime, caught: Caught, *, fires: bool
             whole = msgspec.json.encode(body)
             digest = blake2b(whole, digest_size=8).hexdigest()
             if digest not in caught.refused:
-                unreadable.append((whole, error))
-                caught.refused = [*caught.refused[1 - _REFUSED_MAX :], digest]
-    collected = shop.collector.collect(Delivered(items, shop.source, now, fires=fires, unreadable=unreadable))
+                unreadable[digest] = (whole, error)
+    told = Delivered(items, shop.source, now, fires=fires, unreadable=list(unreadable.values()))
+    collected = shop.collector.collect(told)
+    # Only what is on disk counts as kept: where there was no room for it, it is to be kept the next time.
+    caught.refused = [*caught.refused, *unreadable][-_REFUSED_MAX:]
     appended = collected.appended
     return Asked(
         bodies=len(page.bodies),
