@@ -589,6 +589,8 @@ class Signal(Struct, frozen=True, gc=False, kw_only=True):
     """Property path to the values it may have."""
     refuses: bool = False
     """Whether an event that breaks this is rejected; else it is kept with a note, and counted."""
+    is_secret: bool = False
+    """Whether only a secret key may tell it: a public one would start what only the shop may start."""
     truth: tuple[str, ...] = ()
     """Sources, most trusted first: where two tell of one thing, the first of these stands."""
     every: timedelta | None = None

@@ -14,7 +14,7 @@ from wayline.observation.identity import review_of
 
 __all__ = [
     "BY_HAND", "KEPT_APART", "MERGED", "SPLIT",
-    "apart_at_last", "apart_by", "judgement", "merged_by", "split_by",
+    "apart_at_last", "apart_by", "is_judgement", "judgement", "merged_by", "split_by",
 ]  # fmt: skip
 
 MERGED = "Customers Merged"
@@ -42,6 +42,11 @@ def judgement(
     )
 
 
+def is_judgement(event: Event) -> bool:
+    """Whether a person judged so: what a sender merely calls so is an event like any other, and judges nothing."""
+    return event.name in BY_HAND and event.kind == "internal" and event.source == _SOURCE
+
+
 def merged_by(event: Event, survivor_of: Callable[[str], str]) -> tuple[Merge | None, Review]:
     """The merge a person asked for, None if the two are one already; and the question it answers."""
     told = event.properties
@@ -67,7 +72,7 @@ def apart_by(event: Event) -> Review:
 def apart_at_last(events: Iterable[Event]) -> list[tuple[str, str]]:
     """The pairs that are apart after all of these, in the order of the log: a later merge by hand takes it back."""
     apart: dict[frozenset[str], tuple[str, str]] = {}
-    for event in events:
+    for event in filter(is_judgement, events):
         pair = (event.properties["loser"], event.properties["survivor"])
         if event.name == MERGED:
             apart.pop(frozenset(pair), None)

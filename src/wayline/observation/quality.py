@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from wayline.domain import Event, Signal
 from wayline.errors import Rejected
+from wayline.observation.claims import UNVERIFIED
 
 __all__ = ["CONTRACT", "WATCHED", "Contradiction", "Watch", "agreed", "broken", "counts_for_shelf"]
 
@@ -45,8 +46,10 @@ def broken(event: Event, signal: Signal) -> list[str]:
 
 
 def agreed(event: Event, signals: Mapping[str, Signal]) -> Event:
-    """The event, with a note of each thing it breaks; raises `Rejected` where its signal refuses what is broken."""
+    """The event, with a note of each thing it breaks; raises `Rejected` where its signal refuses that, or the key."""
     signal = signals.get(event.name)
+    if signal is not None and signal.is_secret and UNVERIFIED in event.notes:
+        raise Rejected("needs_secret_key", "event", f"a public key may not tell {event.name!r}; send it from a server")
     found = broken(event, signal) if signal is not None else []
     if signal is None or not found:
         return event
@@ -189,7 +192,7 @@ class Watch:
             return
         amount = event.properties.get("revenue")
         known = self._orders.get(order_id)
-        is_verified = "unverified" not in event.notes
+        is_verified = UNVERIFIED not in event.notes
         if known is None:
             _remember(
                 self._orders, order_id, _Order({event.source: amount}, event.occurred_at, event.position, is_verified)

@@ -37,7 +37,7 @@ from wayline.playbook.grammar import Shape
 from wayline.playbook.journeys import JOURNEY, read_journey
 from wayline.playbook.names import Known
 from wayline.playbook.settings import POLICY, SHOP, ShopSettings, read_policy, read_schedules, read_shop
-from wayline.playbook.signals import SIGNALS, read_signals, trusting
+from wayline.playbook.signals import SIGNALS, read_signals, trusting, with_secret
 from wayline.playbook.stories import STORIES
 from wayline.playbook.texts import Findings, Node, Place, plain, read_toml, read_yaml
 
@@ -181,7 +181,7 @@ def _compiled(trees: Mapping[str, Node], findings: Findings) -> Playbook:
     ]
     schedules = read_schedules(shop.schedules, known, amounts)
     playbook = _assembled(trees, {journey.name: journey for journey in read}, known, shop)
-    return replace(playbook, policy=policy, schedules=schedules, signals=signals)
+    return replace(playbook, policy=policy, schedules=schedules, signals=with_secret(signals, schedules))
 
 
 def _shop_values(shop: ShopSettings) -> dict[str, object]:

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from wayline.domain import Facet, Signal
-from wayline.observation.vocabulary import SHAPES
+from wayline.domain import Facet, Schedule, Signal
+from wayline.observation.vocabulary import SHAPES, VOCABULARY
 from wayline.playbook.grammar import Anything, Duration, Field, Listing, Record, Section, Table, Text
 from wayline.playbook.names import NAME, Known, check_event, check_known
 from wayline.playbook.texts import Node, Place
 
-__all__ = ["SIGNALS", "read_signals", "trusting"]
+__all__ = ["SIGNALS", "read_signals", "trusting", "with_secret"]
 
 _PATH = r"[A-Za-z_][A-Za-z0-9_]*(\[\])?(\.[A-Za-z_][A-Za-z0-9_]*)*"
 _PLAIN = (str, int, float, bool)
@@ -40,6 +40,11 @@ SIGNALS: Final = Table(
                 Text(("noted", "refused"), means="what becomes of an event that breaks this"),
                 "Noted: kept, counted, told by `doctor`. Refused: kept among the rejected ones.",
                 default="noted",
+            ),
+            "public": Field(
+                Text(("accepted", "refused"), means="what becomes of one by a public key"),
+                "Refused: only a secret key may tell it. What a schedule makes is refused whatever is said.",
+                default="accepted",
             ),
             "truth": Field(
                 Listing(Text(pattern=NAME, means="the name of a source"), single=True, most=20),
@@ -69,10 +74,18 @@ def read_signals(root: Node, place: Place, known: Known, sources: Iterable[str])
             requires=tuple(section["requires"]),
             values=_values(name, section),
             refuses=section["broken"] == "refused",
+            is_secret=section["public"] == "refused",
             truth=tuple(section["truth"]),
             every=section["every"],
         )
     return signals
+
+
+def with_secret(signals: Mapping[str, Signal], schedules: Iterable[Schedule]) -> dict[str, Signal]:
+    """The signals, those that schedules make told by secret keys only: they start journeys."""
+    names = {schedule.event for schedule in schedules} - VOCABULARY.keys() - {""}
+    secret = {name: replace(signals.get(name) or Signal(name=name), is_secret=True) for name in names}
+    return {**signals, **secret}
 
 
 def _values(name: str, section: Section) -> dict[str, tuple[Any, ...]]:

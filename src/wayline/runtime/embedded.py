@@ -37,7 +37,7 @@ from wayline.errors import Broken
 from wayline.governance.consent import zone_of
 from wayline.interpretation import customers
 from wayline.observation import catalog
-from wayline.observation.hands import BY_HAND
+from wayline.observation.hands import is_judgement
 from wayline.observation.quality import counts_for_shelf
 from wayline.orchestration import policy
 from wayline.orchestration.gates import spread
@@ -231,7 +231,7 @@ class Embedded:
             if not events:
                 break
             # What a person has judged of who is who stands alone: what is before and after it is other people's.
-            at = next((place for place, event in enumerate(events) if event.name in BY_HAND), len(events))
+            at = next((place for place, event in enumerate(events) if is_judgement(event)), len(events))
             events = events[: max(at, 1)]
             progress.set_aside += part(self, events[0], now) if at == 0 else self._fold_batch(events, now)
             progress.events += len(events)

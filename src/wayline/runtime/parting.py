@@ -32,7 +32,7 @@ from wayline.interpretation.moment import ADDRESS_KINDS
 from wayline.observation import identity
 from wayline.observation.claims import CLAIMED_IN, SHARED
 from wayline.observation.directory import Directory
-from wayline.observation.hands import BY_HAND, MERGED, SPLIT, merged_by, split_by
+from wayline.observation.hands import MERGED, SPLIT, is_judgement, merged_by, split_by
 from wayline.orchestration.parting import Exposure, divide
 from wayline.runtime.people import APART, CUSTOMER
 from wayline.runtime.remembering import Noted
@@ -117,10 +117,10 @@ def resolved_anew(events: Sequence[Event], directory: Directory) -> Anew:
     """Resolve these events in order, with what the directory keeps apart kept apart from the beginning."""
     anew = Anew(directory)
     for event in events:
-        if event.name == MERGED:
+        if event.name == MERGED and is_judgement(event):
             _merge_again(event, directory)
         elif event.identifiers and event.identifiers[0].kind == CUSTOMER:
-            if event.name not in BY_HAND:
+            if not is_judgement(event):
                 anew.owned.append((directory.survivor(event.identifiers[0].value), event))
         elif event.identifiers:
             found = identity.resolve(event, directory.resolve(identity.handles(event)), directory)

@@ -117,7 +117,7 @@ def examine_signals(log: Log, playbook: Playbook, now: datetime) -> SignalReport
         by_name[volume.name].append(volume)
         by_source[volume.source].append(volume)
     flows = {name: _flow(name, volumes, playbook.signals, now) for name, volumes in by_name.items()}
-    flows |= {name: _flow(name, (), playbook.signals, now) for name in playbook.signals.keys() - flows.keys()}
+    flows |= {name: _flow(name, (), playbook.signals, now) for name in _agreed(playbook) - flows.keys()}
     watch = _watched(log, playbook, now)
     return SignalReport(
         now=now,
@@ -129,6 +129,11 @@ def examine_signals(log: Log, playbook: Playbook, now: datetime) -> SignalReport
         offered=sum(log.counts().values()),
         rejected_kept=len(log.rejected(0, 10_000)),
     )
+
+
+def _agreed(playbook: Playbook) -> set[str]:
+    """Names somebody outside was to tell: what a schedule makes is nobody's to send."""
+    return playbook.signals.keys() - {schedule.event for schedule in playbook.schedules}
 
 
 def _watched(log: Log, playbook: Playbook, now: datetime) -> Watch:
