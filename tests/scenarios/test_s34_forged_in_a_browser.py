@@ -103,8 +103,10 @@ def test_s34_a_browser_may_not_say_the_kinds_that_are_ours() -> None:
     for kind in ours:
         forged = {"anonymousId": "b", "context": {"externalIds": [{"type": kind, "id": "k-1"}]}}
         web.sends({"type": "page", **forged}, trusted=False)
-    kinds = {one.kind for event in web.shop.store.log.read(0, 100) for one in event.identifiers}
-    assert kinds == {"anonymous_id", *(f"external_{kind}" for kind in ours)}
+    events = web.shop.store.log.read(0, 100)
+    assert {one.kind for event in events for one in event.identifiers} == {"anonymous_id"}
+    for event, kind in zip(events, ours, strict=True):
+        assert any(f"unverified: external_{kind} left out" in note for note in event.notes), event.notes
 
 
 def test_s34_a_claim_serves_that_browser_s_own_cart_and_nothing_else() -> None:
@@ -260,3 +262,47 @@ def test_s34_claims_are_bounded() -> None:
     kinds = [link.identifier.kind for link in links]
     assert kinds.count("claimed_email") == identity.Limits().others_max
     assert kinds.count("claimed_in") == identity.Limits().carts_max
+
+
+# ------------------------------------------------------------------ cards, old proof, devices
+
+
+def card(number: str = "CARD-0042-7781-9000") -> dict[str, Any]:
+    return {"externalIds": [{"type": "loyalty_id", "id": number}]}
+
+
+def bought_at_the_till(web: Web, order: str) -> None:
+    sold = {"order_id": order, "total": 500, "products": [JACKET]}
+    web.sends({"event": "Store Purchase", "context": card(), "properties": sold})
+
+
+def test_s34_a_card_without_an_account_is_not_taken_over_by_whoever_names_it() -> None:
+    web = Browsers()
+    bought_at_the_till(web, "r-1")
+    buyer = web.customer("loyalty_id", "CARD-0042-7781-9000").customer_id
+    web.sends({"type": "page", "anonymousId": "attacker", "context": card()}, trusted=False)
+    web.sends({"type": "identify", "userId": "mallory", "anonymousId": "attacker", "context": card()}, trusted=False)
+    bought_at_the_till(web, "r-2")
+    assert web.customer("loyalty_id", "CARD-0042-7781-9000").customer_id == buyer
+    others = {web.customer("user_id", "mallory").customer_id, web.customer("anonymous_id", "attacker").customer_id}
+    assert buyer not in others
+    assert any("unverified: loyalty_id" in note for event in web.shop.store.log.read(0, 9) for note in event.notes)
+
+
+def test_s34_a_card_named_before_it_is_anybody_s_waits_for_its_holder() -> None:
+    web = Browsers()
+    web.sends({"type": "identify", "userId": "mallory", "anonymousId": "attacker", "context": card()}, trusted=False)
+    web.sends({"type": "identify", "userId": "ann", "context": card()})
+    assert web.customer("loyalty_id", "CARD-0042-7781-9000") == web.customer("user_id", "ann")
+    collected = web.sends({"type": "page", "context": card()}, trusted=False)
+    assert [each.code for each in collected.rejected] == ["no_identifier"], "a card alone is nobody, and is told so"
+
+
+def test_s34_an_opt_in_from_before_the_claim_confirms_nothing() -> None:
+    web = Browsers()
+    web.sends({"type": "identify", "userId": "ann", "traits": {"email": "ann@example.com"}})
+    attacker = web.types("ann@example.com", "attacker")
+    grant = {"channel": "email", "purpose": "marketing", "double_opt_in": True}
+    said = {"event": "Consent Granted", "context": {"traits": {"email": "ann@example.com"}}, "properties": grant}
+    web.sends({**said, "timestamp": "2020-01-01T00:00:00Z"})
+    assert web.customer("anonymous_id", "attacker").customer_id == attacker.customer_id

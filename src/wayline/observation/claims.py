@@ -15,10 +15,11 @@ from types import MappingProxyType
 from typing import Final
 
 from wayline.domain import Event, Identifier
+from wayline.observation.vocabulary import DEVICES
 
 __all__ = [
     "CARTS", "CLAIMED", "CLAIMED_IN", "CLAIMS", "CLICK_TOKEN", "RESERVED_KINDS", "SHARED", "UNVERIFIED",
-    "as_claims", "is_double_opt_in", "named_in", "names_cart", "vouchers",
+    "as_claims", "confirms", "is_double_opt_in", "named_in", "names_cart", "vouchers",
 ]  # fmt: skip
 
 UNVERIFIED: Final = "unverified"
@@ -47,15 +48,20 @@ CARTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Property that names what an address was claimed in, to the evidence it makes. Order numbers can be guessed."""
 
+_SAID_BY_ANYBODY: Final = frozenset({"user_id", *CLAIMED, *DEVICES})
 _TAKES_BACK: Final = frozenset({"Consent Withdrawn", "Unsubscribed"})
 
 
 def as_claims(found: tuple[Identifier, ...], name: str, notes: list[str]) -> tuple[Identifier, ...]:
     """The identifiers of an event of that name: an unverified one's addresses as claims, after all else; noted.
 
+    Cards and others of a shop's own are left out of it: the customer of a card alone would go to whoever names it.
     Taking a consent back needs no proof: it counts for the address itself, and ties no browser to it.
     """
-    addresses = [each for each in found if each.kind in CLAIMED] if UNVERIFIED in notes else []
+    if UNVERIFIED not in notes:
+        return found
+    found = _sayable(found, notes)
+    addresses = [each for each in found if each.kind in CLAIMED]
     if not addresses:
         return found
     if name in _TAKES_BACK and found[0].kind != "user_id":
@@ -63,6 +69,14 @@ def as_claims(found: tuple[Identifier, ...], name: str, notes: list[str]) -> tup
     notes.append("claim: an address that a public key told")
     others = [each for each in found if each.kind not in CLAIMED]
     return (*others, *(Identifier(CLAIMED[each.kind], each.value) for each in addresses))
+
+
+def _sayable(found: tuple[Identifier, ...], notes: list[str]) -> tuple[Identifier, ...]:
+    left_out = {each.kind for each in found}.difference(_SAID_BY_ANYBODY)
+    if not left_out:
+        return found
+    notes += [f"unverified: {kind} left out, since anybody can name one" for kind in sorted(left_out)]
+    return tuple(each for each in found if each.kind in _SAID_BY_ANYBODY)
 
 
 def names_cart(event: Event) -> bool:
@@ -89,6 +103,11 @@ def vouchers(event: Event) -> dict[Identifier, str]:
     if not names_cart(event) or UNVERIFIED in event.notes:
         return {}
     return named_in(event, [each for each in event.identifiers if each.kind in CLAIMED])
+
+
+def confirms(event: Event) -> bool:
+    """Whether it may prove a claim, whoever it is about."""
+    return is_double_opt_in(event) or bool(vouchers(event))
 
 
 def is_double_opt_in(event: Event) -> bool:

@@ -294,8 +294,10 @@ class _Joining:
 
     def _bring(self, handle: Identifier, evidence: str) -> None:
         """The one anonymous customer behind a claim that this event confirms."""
-        since = self.event.occurred_at - self.limits.window
-        links = [link for link in self.evidence.holders(handle) if link.at >= since]
+        # What happened before an address was claimed proves nothing of the claim, however late it is told.
+        until = self.event.occurred_at
+        since = until - self.limits.window
+        links = [link for link in self.evidence.holders(handle) if since <= link.at <= until]
         claimants = {self.evidence.survivor(link.customer_id) for link in links}.difference(self.owners)
         if len(claimants) > 1:
             self.notes.append(f"{evidence}: {len(claimants)} browsers claimed it; none of them is joined")

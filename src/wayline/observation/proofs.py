@@ -20,6 +20,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from wayline.domain import Identifier
+from wayline.observation.vocabulary import DEVICES
 
 __all__ = [
     "CLICK", "CLICKED", "IDENTITY_FIELD", "IDENTITY_SECONDS_MAX",
@@ -39,7 +40,6 @@ IDENTITY_SECONDS_MAX: Final = 24 * 3600
 _TOKEN_CHARACTERS_MAX: Final = 4096  # of an identity token
 _CLICK_CHARACTERS_MAX: Final = 256  # of a click token
 _NAMES: Final = {"sub": "user_id", "user_id": "user_id", "email": "email", "phone": "phone"}
-_PERSONAL: Final = frozenset(_NAMES.values())
 _ADDRESSES: Final = ("url", "search", "referrer")
 _LANDING: Final = "click token"
 _NONE: Final[Mapping[str, Any]] = {}
@@ -58,9 +58,10 @@ class Shown(Struct, frozen=True):
     def doubts(self, identifiers: Sequence[Identifier], hashed: Callable[[str, str], str]) -> tuple[str, ...]:
         """Why nobody vouches for a message of these identifiers; nothing if a token names the very person.
 
-        It has to name everything the message says of who they are: a token for a user id is none for an address.
+        It has to name everything the message says of who they are, devices apart: a token for a user id is none for
+        an address, nor for somebody's card.
         """
-        said = [each for each in identifiers if each.kind in _PERSONAL]
+        said = [each for each in identifiers if each.kind not in DEVICES]
         if not self.named or not said:
             return self.notes or ("",)
         for each in said:
@@ -130,8 +131,14 @@ def read_identity(token: Any, secret: bytes, now: datetime) -> Mapping[str, str]
         return "it has expired"
     if seconds > IDENTITY_SECONDS_MAX:
         return f"it is valid for {seconds:.0f} seconds more, at most {IDENTITY_SECONDS_MAX}"
-    named = {kind: str(said[name]) for name, kind in _NAMES.items() if type(said.get(name)) in (str, int)}
-    return named or "expected claims that name somebody: 'sub', 'email' or 'phone'"
+    named = _texts({kind: said[name] for name, kind in _NAMES.items() if name in said})
+    cards = said.get("external_ids")
+    others = _texts(cards) if type(cards) is dict else {}
+    return {**others, **named} if named else "expected claims that name somebody: 'sub', 'email' or 'phone'"
+
+
+def _texts(told: Mapping[str, Any]) -> dict[str, str]:
+    return {kind: str(value) for kind, value in told.items() if type(value) in (str, int)}
 
 
 def _part(text: str) -> dict[str, Any] | None:

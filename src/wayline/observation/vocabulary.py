@@ -147,7 +147,7 @@ NOTES: Final = MappingProxyType(
         "occurred_at is received_at": "the sender did not say when it happened",
         "revenue from ...": "what the revenue was taken or worked out from: `revenue`, `total`, `lines`",
         "claim: ...": "an address a public key told: it serves that browser's own cart until it is confirmed",
-        "unverified: ...": "personal values by a public key without a device are kept nowhere",
+        "unverified: ...": "told by a public key and kept nowhere: a card, or personal values without a device",
         "unverified": "it came by a public key without a signed identity: what it says of a person is a claim",
     }
 )

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from wayline.domain import Event, Identifier, Link, Merge, Review, Tie
 from wayline.observation import identity
-from wayline.observation.claims import CLAIMS, UNVERIFIED, names_cart
+from wayline.observation.claims import CLAIMS, UNVERIFIED, confirms, names_cart
 from wayline.observation.directory import Directory
 from wayline.observation.hands import KEPT_APART, MERGED, apart_by, merged_by
 from wayline.observation.vocabulary import DEVICES
@@ -84,6 +84,7 @@ class People:
                 is_known
                 and not (self._has_weak and self._may_be_proven(identifiers))
                 and not (event.notes and self._names_claimed_cart(event, owner))
+                and not confirms(event)
             ):
                 if not self._has_weak or first.kind not in DEVICES:
                     return Whose(owner, identifiers)

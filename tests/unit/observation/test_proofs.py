@@ -104,6 +104,11 @@ def test_s34_with_a_token_for_that_very_person_a_public_key_is_believed(where: s
         (says(), token(b"another", sub="ann-of-the-shop", email="ann@example.com"), "its signature is wrong"),
         (says(externalIds=[{"type": "email", "id": "bea@example.com"}]),
          token(sub="ann-of-the-shop", email="ann@example.com"), "it names another email"),
+        (says(externalIds=[{"type": "loyalty_id", "id": "card-of-bea"}]),
+         token(sub="ann-of-the-shop", email="ann@example.com"), "it names no loyalty_id"),
+        (says(externalIds=[{"type": "loyalty_id", "id": "card-of-bea"}]),
+         token(sub="ann-of-the-shop", email="ann@example.com", external_ids={"loyalty_id": "card-of-ann"}),
+         "it names another loyalty_id"),
     ],
 )  # fmt: skip
 def test_s34_without_one_the_event_is_kept_as_a_claim_with_the_reason(
@@ -114,6 +119,13 @@ def test_s34_without_one_the_event_is_kept_as_a_claim_with_the_reason(
     assert any(note in each for each in event.notes), event.notes
     granted = {**raw, "type": "track", "event": "Consent Granted", "context": {"traits": raw["traits"]}}
     assert told(granted, in_header=signed).event.name == "Consent Claimed" or "externalIds" in str(raw)
+
+
+def test_s34_a_token_may_vouch_for_a_card_too() -> None:
+    raw = says(externalIds=[{"type": "loyalty_id", "id": "card-of-ann"}])
+    signed = token(sub="ann-of-the-shop", email="ann@example.com", external_ids={"loyalty_id": "card-of-ann"})
+    event = told(raw, in_header=signed).event
+    assert UNVERIFIED not in event.notes and "loyalty_id" in {each.kind for each in event.identifiers}
 
 
 def test_a_source_without_a_secret_believes_no_token() -> None:
@@ -173,7 +185,9 @@ def test_whoever_came_by_a_link_is_named_by_it_and_the_token_is_kept_nowhere(raw
 
 def test_nobody_else_may_give_an_identifier_of_ours() -> None:
     external = [{"type": "click_token", "id": "k-ann"}, {"type": "customer_id", "id": "k-ann"}]
-    parsed = told({"type": "page", "anonymousId": "browser-of-ann-1", "context": {"externalIds": external}})
+    raw = {"type": "page", "messageId": "m1", "anonymousId": "ann-s-browser", "context": {"externalIds": external}}
+    parsed = parse(raw, source="web", received_at=NOON, keyed=keyed)
     assert sorted(each.kind for each in parsed.event.identifiers) == [
         "anonymous_id", "external_click_token", "external_customer_id",
     ]  # fmt: skip
+    assert [each.kind for each in told(raw).event.identifiers] == ["anonymous_id"]
