@@ -38,7 +38,7 @@ def evaluate(
     one_to_one: Annotated[bool, typer.Option("--one-to-one", help="Neither file holds anybody twice.")] = False,
     roles: _Roles = None,
     curve: Annotated[Path | None, typer.Option(help="Draw precision against recall here, as SVG.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random pairs that are learnt from.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random pairs that are learnt from.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Match records whose people are known, without looking, and tell how right it was.

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wayline.cli.terminal import AsJson, Folder, app, kept_playbook, opened, print_json
-from wayline.errors import AuthorError
+from wayline.errors import AuthorError, OperatorError, SenderError
 
 if TYPE_CHECKING:
-    pass
+    import httpx
+
+    from wayline.runtime.offering import Offered
+    from wayline.store.opening import Store
 
 __all__ = ["rejects", "tail"]
+
+_REJECTS_SERVED = (
+    "While it is served, ask the server: GET /v1/rejects with a secret key of the scope 'read', POST "
+    "/v1/rejects/replay with one of the scope 'admin' (docs/reference/collector.md)."
+)
+_TAIL_SERVED = (
+    "While it is served, follow the server: --server http://127.0.0.1:8400, with a secret key of the scope 'read' in "
+    "the variable WAYLINE_KEY."
+)
 
 
 @app.command()
@@ -40,17 +53,37 @@ def rejects(
     from wayline.runtime.offering import listed, offer_again
 
     changed = _patch(patch)
-    with opened(folder) as store:
+    if patch and not again:
+        raise AuthorError("--patch changes what is offered again: name that by --again, such as --again 17,18.")
+    with opened(folder, served=_REJECTS_SERVED) as store:
         if not again:
             found = listed(store.log, count_max=count, is_revealed=reveal)
             print_json(found) if as_json else _list(found)
             return
+        numbers = _numbers(again)
+        missing = _not_there(store, numbers)
         playbook = kept_playbook(folder, store)
         collector = Collector(store.log, store.vault, currency=playbook.currency, signals=playbook.signals)
-        offered = offer_again(store.log, collector, _numbers(again), changed)
+        offered = offer_again(store.log, collector, numbers, changed)
     if as_json:
         print_json(offered)
-        return
+    else:
+        _say_offered(offered)
+    if missing:
+        raise SenderError(
+            f"--again: no rejected message has the number{'' if len(missing) == 1 else 's'} "
+            f"{', '.join(map(str, missing))}. See: wayline rejects {folder}"
+        )
+
+
+def _not_there(store: Store, numbers: Sequence[int] | None) -> list[int]:
+    from wayline.runtime.offering import OFFERED_MAX
+
+    there = {number for number, _ in store.log.rejected(0, OFFERED_MAX)} if numbers else set()
+    return [number for number in numbers or () if number not in there]
+
+
+def _say_offered(offered: Offered) -> None:
     print(
         f"{offered.offered:,} offered again: {offered.stored:,} stored, {offered.duplicates:,} were there, "
         f"{offered.conflicts:,} conflict, {len(offered.rejected):,} rejected again"
@@ -115,7 +148,7 @@ def tail(
     if server:
         _follow(server.rstrip("/"), key_env, seconds, as_json=as_json)
         return
-    with opened(folder) as store:
+    with opened(folder, served=_TAIL_SERVED) as store:
         events = store.log.read(max(0, store.log.head() - count), count)
     print_json(list(map(shown, events))) if as_json else _show(map(shown, events))
 
@@ -124,8 +157,6 @@ def _follow(server: str, key_env: str, seconds: float, *, as_json: bool) -> None
     import os
 
     import httpx
-
-    from wayline.errors import OperatorError
 
     key = os.environ.get(key_env, "")
     if not key:
@@ -136,17 +167,31 @@ def _follow(server: str, key_env: str, seconds: float, *, as_json: bool) -> None
         while time.monotonic() < ends_at:
             try:
                 answer = client.get(f"{server}/v1/tail", params=asked)
-                answer.raise_for_status()
-            except httpx.HTTPError as error:
+                told = _told(answer)
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 raise OperatorError(
                     f"{server}: the tail cannot be followed: {error}. Look at the address and the key."
                 ) from error
-            told = answer.json()
             print_json(told["events"]) if as_json else _show(told["events"])
             sys.stdout.flush()
             asked["after"] = told["next"]
             if seconds:
                 asked["wait"] = max(0, int(min(10, ends_at - time.monotonic())))
+
+
+def _told(answer: httpx.Response) -> Any:
+    """What a server answered; raises ValueError with its own code and words where it refused."""
+    import msgspec
+
+    try:
+        told = msgspec.json.decode(answer.content)
+    except msgspec.DecodeError:
+        told = None
+    if answer.status_code == 200 and isinstance(told, dict) and "events" in told:
+        return told
+    refusal = told if isinstance(told, dict) and "code" in told else {}
+    said = f"{refusal['code']}: {refusal.get('message', '')}" if refusal else "no word of Wayline's"
+    raise ValueError(f"it answered {answer.status_code} {said}")
 
 
 def _show(events: Any) -> None:

@@ -6,8 +6,7 @@ What is judged is an event of the log. In a folder that is being served, the sam
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,7 @@ import typer
 
 from wayline.cli.identity import program
 from wayline.cli.terminal import AsJson, Folder, kept_playbook, opened, print_json
-from wayline.errors import OperatorError, SenderError, StoreLocked
+from wayline.errors import SenderError
 
 if TYPE_CHECKING:
     from wayline.domain import Event, Review
@@ -43,7 +42,7 @@ def show(
     """
     from wayline.runtime.kinship import in_words, kinship_of
 
-    with opened(folder) as store:
+    with _judging(folder, "customers/CUSTOMER", "GET") as store:
         customer_id = _customer(store, customer)
         vault = store.vault if reveal else None
         found = kinship_of(store.state, customer_id, asked=customer if customer[1:2] == "-" else "", vault=vault)
@@ -106,7 +105,7 @@ def review(
     if accept and refuse:
         raise typer.BadParameter("answer one question at a time: --accept or --refuse")
     if not (accept or refuse):
-        with opened(folder) as store:
+        with _judging(folder, "review", "GET") as store:
             found = store.state.reviews(() if everything else ("open",))
         print_json(found) if as_json else print("\n".join(map(_line, found)) or "Nothing is to be judged.")
         return
@@ -126,16 +125,12 @@ def _line(asked: Review) -> str:
     return f"{asked.review_id}  {asked.confidence:.2f}  {asked.one}  {asked.other}  {asked.state}  {why}"
 
 
-@contextmanager
-def _judging(folder: Path, what: str) -> Iterator[Store]:
-    try:
-        with opened(folder) as store:
-            yield store
-    except StoreLocked as error:
-        raise OperatorError(
-            f"{error} While it is served, ask the server: POST /v1/identity/{what} with a secret key of the scope "
-            f"'identity' (docs/how-to/who-is-who.md)."
-        ) from error
+def _judging(folder: Path, what: str, method: str = "POST") -> AbstractContextManager[Store]:
+    return opened(
+        folder,
+        served=f"While it is served, ask the server: {method} /v1/identity/{what} with a secret key of the scope "
+        f"'identity' (docs/how-to/who-is-who.md).",
+    )
 
 
 def _customer(store: Store, asked: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +45,7 @@ def new(
     from wayline.serving.senders import hashed, new_key
 
     _check_asked(is_secret, scopes or [])
+    _check_words(source, expires_on)
     path = folder / _SETTINGS
     text = _text(path)
     key = new_key(is_secret=is_secret)
@@ -74,6 +77,23 @@ def _check_asked(is_secret: bool, scopes: list[str]) -> None:
     for each in scopes:
         if each not in SCOPES:
             raise OperatorError(f"no scope {each!r}. {did_you_mean(each, SCOPES).replace('Defined:', 'Known:')}")
+
+
+def _check_words(source: str, expires_on: str) -> None:
+    from wayline.playbook.names import NAME
+
+    if not re.fullmatch(NAME, source):
+        raise OperatorError(f"--source {source!r}: expected the name of a source, in small letters, such as web-shop.")
+    if not expires_on:
+        return
+    try:
+        last = date.fromisoformat(expires_on)
+    except ValueError:
+        last = None
+    if last is None or last.isoformat() != expires_on:
+        raise OperatorError(f"--expires-on {expires_on!r}: expected a day such as 2027-06-30.")
+    if last < datetime.now(UTC).date():
+        raise OperatorError(f"--expires-on {expires_on}: that day is over, so the key would never work.")
 
 
 def _text(path: Path) -> str:

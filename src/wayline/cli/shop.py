@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wayline.cli.terminal import AsJson, Folder, app, print_json
-from wayline.errors import AuthorError, OperatorError
+from wayline.errors import AuthorError, OperatorError, Problem
+
+if TYPE_CHECKING:
+    from wayline.domain import Playbook
 
 __all__ = ["check", "demo", "init", "play_stories", "serve"]
 
@@ -21,31 +26,54 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
     Example: wayline check examples/apparel
     """
     from wayline.playbook import check_playbook
-    from wayline.runtime.dropping import drops_of
     from wayline.runtime.folders import read_files
 
-    checked = check_playbook(read_files(folder))
+    files = read_files(folder)
+    checked = check_playbook(files)
+    problems, warnings = list(checked.problems), list(checked.warnings)
+    if checked.playbook is not None:
+        for is_unset, found in _of_sources(folder, checked.playbook, files["wayline.toml"]):
+            (warnings if is_unset else problems).append(found)
     if as_json:
-        found = {
-            kind: [{"file": p.file, "line": p.line, "text": p.text} for p in problems]
-            for kind, problems in (("problems", checked.problems), ("warnings", checked.warnings))
+        told = {
+            kind: [{"file": p.file, "line": p.line, "text": p.text} for p in found]
+            for kind, found in (("problems", problems), ("warnings", warnings))
         }
-        print_json({**found, "version": checked.playbook.version if checked.playbook else None})
+        print_json({**told, "version": checked.playbook.version if checked.playbook else None})
     else:
-        for warning in checked.warnings:
+        for warning in warnings:
             print(f"warning: {warning}")
-    if checked.problems:
+    if problems:
         if as_json:
             raise typer.Exit(1)
-        raise AuthorError(checked.problems)
-    if checked.playbook is not None:
-        drops_of(folder, checked.playbook.settings)  # tells what is wrong with a mapping that a source names
+        raise AuthorError(problems)
     if not as_json and checked.playbook is not None:
         book = checked.playbook
         print(
             f"{folder}: {len(book.current)} journeys, {len(book.content)} texts, {len(book.facets)} facets, "
             f"{len(book.questions)} questions; version {book.version}"
         )
+
+
+def _of_sources(folder: Path, playbook: Playbook, text: str) -> Iterator[tuple[bool, Problem]]:
+    """What would be in the way of a source once it is served; True for a secret that is merely not set here."""
+    from wayline.playbook.texts import Findings, read_toml
+    from wayline.runtime.dropping import drops_of
+    from wayline.sources.opening import SecretUnset, Shop, open_receivers
+
+    settings = playbook.settings
+    root = read_toml("wayline.toml", text, Findings())
+    places = root.value.get("sources") if root is not None and isinstance(root.value, Mapping) else None
+    for name, said in settings.get("sources", {}).items():
+        line = places.value[name].line if places is not None and isinstance(places.value, Mapping) else 1
+        try:
+            drops_of(folder, {**settings, "sources": {name: said}})
+            open_receivers({name: said}, os.environ, Shop(currency=playbook.currency, folder=folder))
+        except AuthorError as error:
+            for each in error.problems or (Problem("wayline.toml", line, f"source {name}: {error}"),):
+                yield False, each
+        except OperatorError as error:
+            yield isinstance(error, SecretUnset), Problem("wayline.toml", line, str(error))
 
 
 @app.command("test")

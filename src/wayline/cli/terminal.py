@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wayline import __version__
-from wayline.errors import OperatorError
+from wayline.errors import OperatorError, StoreLocked
 
 if TYPE_CHECKING:
     from wayline.store.opening import Store
@@ -39,8 +39,11 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def opened(folder: Path, *, is_new: bool = False) -> Iterator[Store]:
-    """The stores of a shop's folder, closed again whatever happens; `is_new` makes them where there are none."""
+def opened(folder: Path, *, is_new: bool = False, served: str = "") -> Iterator[Store]:
+    """The stores of a shop's folder, closed again whatever happens; `is_new` makes them where there are none.
+
+    `served` is what to do instead while another process serves the folder.
+    """
     from wayline.runtime.folders import KEPT
     from wayline.store.opening import open_store
 
@@ -49,8 +52,11 @@ def opened(folder: Path, *, is_new: bool = False) -> Iterator[Store]:
             f"{folder}: nothing is kept here yet ({KEPT}/ is missing). Bring data in first (wayline import), or try "
             f"the example: wayline demo"
         )
-    with open_store(folder / KEPT) as store:
-        yield store
+    try:
+        with open_store(folder / KEPT) as store:
+            yield store
+    except StoreLocked as error:
+        raise StoreLocked(f"{error} {served}".strip()) from error
 
 
 def kept_playbook(folder: Path, store: Store) -> Any:

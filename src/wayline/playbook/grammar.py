@@ -392,7 +392,9 @@ class Kinds(Struct, frozen=True):
         entries = node.value if isinstance(node.value, Mapping) else {}
         said = entries.get("kind")
         kind = self.usual if said is None else Text(tuple(self.records), means="a kind").read(said, place)
-        return self.records[kind or self.usual].read(node, place)
+        if not kind:  # told once; which fields it may have nobody can say
+            return Section({"kind": ""}, entries, node, place)
+        return self.records[kind].read(node, place)
 
     def schema(self) -> dict[str, Any]:
         """One of the records."""

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from ipaddress import ip_network
 from typing import Final
 
 from wayline.playbook.grammar import Duration, Field, Kinds, Listing, Number, Record, Section, Text, YesNo
 
-__all__ = ["ENVIRONMENT", "KEY_PREFIXES", "SCOPES", "SOURCE", "check_sources"]
+__all__ = ["ENVIRONMENT", "KEY_PREFIXES", "OURS", "SCOPES", "SOURCE", "check_sources"]
 
-_OURS = "wayline"  # the source of events the engine writes itself
+OURS: Final = "wayline"
+"""The source of events the engine writes itself."""
 
 ENVIRONMENT: Final = Text(pattern=r"[A-Za-z_][A-Za-z0-9_]{0,127}", means="the name of a variable of the environment")
 """Where a secret is that is kept out of every file."""
@@ -289,10 +291,24 @@ def check_sources(sources: Mapping[str, Section], settings: Section) -> None:
     """A key tells who sends, so no two sources share one, and none takes the name of the engine's own events."""
     holders: dict[str, str] = {}
     for name, source in sources.items():
-        if name == _OURS:
-            settings.wrong("sources", f"{_OURS!r} is what the engine's own events carry. Call the source otherwise.")
-        if (source.values.get("kind") or SOURCE.usual) == "tracking":
+        if name == OURS:
+            settings.wrong("sources", f"{OURS!r} is what the engine's own events carry. Call the source otherwise.")
+        if (source.values.get("kind") or SOURCE.usual) == "tracking" and not _is_unknown(source):
             _check_keys(name, source, holders)
+        for each in source.values.get("networks") or ():
+            _check_network(source, each)
+
+
+def _is_unknown(source: Section) -> bool:
+    """Whether it says a kind that there is not, which has been told: nothing else of it can be judged."""
+    return "kind" in source.nodes and not source.values["kind"]
+
+
+def _check_network(source: Section, said: str) -> None:
+    try:
+        ip_network(said)
+    except ValueError:
+        source.wrong("networks", f"expected networks such as '203.0.113.7/32', found {said!r}.")
 
 
 _KEYS: Final = ("write_key", "secret_key_sha256")

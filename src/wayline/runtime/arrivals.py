@@ -55,9 +55,8 @@ def mappings_called(name: str, folder: Path = Path()) -> list[TableMapping]:
         return [read_mapping(path.read_text("utf-8"), file=path.name)]
     except (OSError, UnicodeDecodeError) as trouble:
         known = ", ".join((*SETS, *READY))
-        raise AuthorError(
-            f"{path}: no mapping can be read here ({trouble}). Give a path, or one of: {known}."
-        ) from trouble
+        why = "it is no UTF-8 text" if isinstance(trouble, UnicodeDecodeError) else trouble.strerror or trouble
+        raise AuthorError(f"{path}: no mapping can be read here: {why}. Give a path, or one of: {known}.") from trouble
 
 
 def fitting(file: Path, candidates: Sequence[TableMapping]) -> TableMapping:

@@ -11,7 +11,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
@@ -52,6 +52,8 @@ class Labelled(Struct, frozen=True, kw_only=True):
     """Against judged pairs."""
 
     pairs: int
+    unknown: int
+    """Lines passed over because they name a record that the tables have not."""
     positive: int
     precision: float | None
     recall: float | None
@@ -88,6 +90,9 @@ class Evaluation(Struct, frozen=True, kw_only=True):
     processor_seconds: float
     memory_mb: int
 
+
+_RECORDS_LEAST: Final = 2
+_JUDGED: Final = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 
 # ------------------------------------------------------------------ reading
 
@@ -156,6 +161,12 @@ def evaluate(
         raise AuthorError("--one-to-one needs two tables: each record of the one has at most one partner in the other.")
     started, processor = time.monotonic(), time.process_time()
     tables = [read_records(path) for path in (asked.left, asked.right) if path is not None]
+    count = sum(table.num_rows for table in tables)
+    if count < _RECORDS_LEAST:
+        raise AuthorError(
+            f"{' and '.join(str(path) for path in (asked.left, asked.right) if path)}: {count} "
+            f"record{'' if count == 1 else 's'}; at least {_RECORDS_LEAST} are needed to tell who is who."
+        )
     truth = _truth(asked, tables)
     records = matching.open_records(
         *tables, across=asked.one_to_one, roles=asked.roles, hidden=[asked.truth], limits=limits
@@ -237,7 +248,6 @@ def _exact(person: NDArray[np.int64], truth: NDArray[np.int64]) -> int:
 def _against_labels(asked: Asked, tables: Sequence[Any], resolved: matching.Resolved) -> Labelled:
     """Judged pairs: columns X_l and X_r name a column X of the tables, and another says whether they are one."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     assert asked.labels is not None
     labels = read_records(asked.labels)
@@ -252,16 +262,42 @@ def _against_labels(asked: Asked, tables: Sequence[Any], resolved: matching.Reso
         for row_of in [{ids[row]: row for row in rows}]
     )
     known = (left >= 0) & (right >= 0)
-    is_one = (np.asarray(pc.cast(labels[score], pa.float64()).to_numpy()) >= 0.5)[known]
+    if not known.any():
+        raise AuthorError(
+            f"{asked.labels}: no line names two records of the tables by their {key!r}. Name them as the tables do."
+        )
+    is_one = _judged(asked.labels, score, labels[score])[known]
     told = resolved.person[left[known]] == resolved.person[right[known]]
     hits = int((told & is_one).sum())
     return Labelled(
         pairs=int(known.sum()),
+        unknown=len(known) - int(known.sum()),
         positive=int(is_one.sum()),
         precision=hits / int(told.sum()) if told.any() else None,
         recall=hits / int(is_one.sum()) if is_one.any() else None,
         f1=2 * hits / int(told.sum() + is_one.sum()) if (told | is_one).any() else None,
     )
+
+
+def _judged(path: Path, name: str, column: Any) -> NDArray[np.bool_]:
+    """Whether each line says that its two records are one person; raises AuthorError for one that does not tell."""
+    import pyarrow as pa
+
+    is_one = []
+    for line, said in enumerate(column.cast(pa.string()).to_pylist(), 2):
+        judged = _JUDGED.get((said or "").strip().lower())
+        if judged is None:
+            try:
+                judged = float(said or "")
+            except ValueError:
+                judged = -1.0
+        if not 0 <= judged <= 1:
+            raise AuthorError(
+                f"{path}:{line}: {name}: expected 1 for one person, 0 for two, or a share between, found "
+                f"{said or ''!r}. Judge the pair, or take the line out."
+            )
+        is_one.append(judged >= 0.5)
+    return np.array(is_one, bool)
 
 
 def _judged_by(path: Path, names: Sequence[str], there: Sequence[str]) -> tuple[str, str]:
@@ -312,6 +348,11 @@ def in_words(made: Evaluation) -> list[str]:
             f"{each_one.pairs:,} judged pairs ({each_one.positive:,} of one person): "
             f"precision {_share(each_one.precision)}, recall {_share(each_one.recall)}, F1 {_share(each_one.f1)}"
         )
+        if each_one.unknown:
+            lines.append(
+                f"{each_one.unknown:,} line{'' if each_one.unknown == 1 else 's'} of the labels passed over: a record "
+                f"named there is not in the tables."
+            )
     lines.append(
         f"{made.seconds['in all']:.1f} s ({made.processor_seconds:.1f} s of processor), {made.memory_mb:,} MB at most"
     )

@@ -200,7 +200,7 @@ def _distrust(name: str, told: list[Volume], signal: Signal | None) -> Iterator[
 
 def _ago(span: timedelta) -> str:
     hours = int(span.total_seconds() // 3600)
-    return f"{hours // 24} days" if hours >= 48 else f"{max(hours, 1)} hours"
+    return f"{hours // 24} days" if hours >= 48 else f"{hours} hours" if hours > 1 else "1 hour"
 
 
 # ------------------------------------------------------------------ what a journey needs
@@ -310,10 +310,11 @@ def _sources_in_words(report: SignalReport) -> Iterator[str]:
         return
     yield "Sources, the last thirty days:"
     for one in report.sources:
-        silent = _ago(report.now - one.newest - timedelta(hours=1))
+        # What came is counted by the hour, so the newest may be as old as the hour it is counted in.
+        silent = _ago(report.now - one.newest + timedelta(hours=1))
         yield (
             f"  {one.source:<20}{one.stored:>10,} stored  {one.duplicates:>7,} again  {one.conflicts:>5,} conflicting  "
-            f"{one.rejected:>6,} rejected  newest {silent} ago or less"
+            f"{one.rejected:>6,} rejected  newest within {silent}"
         )
     if report.rejected_kept:
         yield f"  {report.rejected_kept:,} rejected events are kept; wayline rejects DIR shows and offers them again"

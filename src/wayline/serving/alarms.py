@@ -15,7 +15,7 @@ from wayline.measurement.earnings import ABSURD, Earnings
 from wayline.measurement.elsewhere import Elsewhere
 from wayline.measurement.verdicts import Finding
 from wayline.serving.records import Counts
-from wayline.store import Log, State
+from wayline.store import Log, Rejection, State
 
 __all__ = ["SPIKE", "WATCHED", "Alarm", "Spike", "alarms", "spikes"]
 
@@ -184,7 +184,7 @@ def _of_events(state: State, log: Log) -> Iterator[Alarm]:
         (source, _, place), count = codes.most_common(1)[0]
         example = next(row for row in newest if (row.source, row.field) == (source, place))
         often = f"most often ({count} of the newest {len(newest)}) from '{source}'"
-        text = f"{_many(rejected, 'event')} rejected, {often}: '{example.name}', {example.field}: {example.reason}."
+        text = f"{_many(rejected, 'event')} rejected, {often}: {_said(example)}."
         yield Alarm("Rejected data", text, "rejected", 70)
     aside = state.set_asides()
     if aside:
@@ -195,6 +195,12 @@ def _of_events(state: State, log: Log) -> Iterator[Alarm]:
     if conflicts:
         text = f"{_many(conflicts, 'event')} came again under the same id with other content. The first telling stands."
         yield Alarm("Senders that change their story", text, "rejected", 30)
+
+
+def _said(rejection: Rejection) -> str:
+    """Why one was rejected, with its name and field where there are any."""
+    name = f"'{rejection.name}'" if rejection.name else "a message without a name"
+    return ": ".join((f"{name}, {rejection.field}" if rejection.field else name, rejection.reason.rstrip(".")))
 
 
 def _of_subscriptions(log: Log) -> Iterator[Alarm]:

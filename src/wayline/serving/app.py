@@ -416,13 +416,19 @@ def _greet(folder: Path, playbook: Playbook, channels: OpenedChannels, *, is_sim
         sources = playbook.settings.get("sources", {})
         dropped = [name for name, said in sources.items() if said.get("kind") in KINDS]
         told = [name for name in sources if name not in dropped]
-        taking = f"events at {url}/v1/batch from {', '.join(told)}" if told else "" if dropped else _NO_SOURCES
+        taking = (
+            f"events at {url}/v1/batch from {', '.join(told)}"
+            if told
+            else ""
+            if dropped
+            else _NO_SOURCES.format(folder=folder)
+        )
         files = f"files that are dropped for {', '.join(dropped)}" if dropped else ""
         lines += [*filter(None, (taking, files)), *_doubts(playbook, channels, host)]
     print("\n".join(lines), "\nCtrl-C ends it.", flush=True)
 
 
-_NO_SOURCES = 'No events are taken: add [sources.web] with write_key = "..." to wayline.toml, and start again.'
+_NO_SOURCES = "No events are taken yet. Make a key, which holds at once: wayline keys new {folder} --source web --write"
 
 
 def _polling(store: Store, playbook: Playbook, receivers: Mapping[str, Receiver]) -> Polling | None:

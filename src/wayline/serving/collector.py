@@ -257,7 +257,7 @@ def _page(headers: _Headers) -> str:
 
 
 def _strict(verdicts: Sequence[tuple[int, Rejected]], sender: Sender, *, is_batch: bool) -> Refused:
-    message = f"{len(verdicts)} messages were rejected; the others are stored"
+    message = f"{len(verdicts)} message{' was' if len(verdicts) == 1 else 's were'} rejected; the others are stored"
     refused = Refused(400, "rejected", message, source=sender.source)
     refused.errors = [
         {"pointer": f"/batch/{place}" if is_batch else "", "field": each.field, "code": each.code, "message": str(each)}

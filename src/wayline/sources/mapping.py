@@ -31,6 +31,7 @@ from wayline.playbook.grammar import (
     Text,
     YesNo,
 )
+from wayline.playbook.sources import OURS
 from wayline.playbook.texts import Findings, Node, Place, describe, read_yaml
 
 __all__ = [
@@ -344,6 +345,8 @@ def _written(section: Section) -> dict[str, Any]:
 
 
 def _check_settings(section: Section) -> None:
+    if section["source"] == OURS:
+        section.wrong("source", f"{OURS!r} is what the engine's own events carry. Call the source otherwise.")
     try:
         ZoneInfo("UTC" if section["zone"] == _SHOP else section["zone"])
     except (ZoneInfoNotFoundError, ValueError):

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 
 from wayline.domain import Product
-from wayline.errors import OperatorError
+from wayline.errors import AuthorError, OperatorError
 from wayline.sources import Receiver
 from wayline.sources.asking import Api, ShopifyApi, WooCommerceApi
 from wayline.sources.bodies import read_body_mapping
@@ -25,7 +25,11 @@ from wayline.sources.tickets import TicketForms, Zendesk
 from wayline.sources.twilio import Twilio
 from wayline.sources.woocommerce import WooCommerce
 
-__all__ = ["Shop", "open_apis", "open_receivers", "rules_of", "secrets_of"]
+__all__ = ["SecretUnset", "Shop", "open_apis", "open_receivers", "rules_of", "secrets_of"]
+
+
+class SecretUnset(OperatorError):
+    """The variable that holds a secret is not set here, as may well be where nothing is served."""
 
 
 class Shop(Struct, frozen=True, kw_only=True):
@@ -75,10 +79,24 @@ def open_receivers(
     Raises OperatorError for one whose secret or file is not there, AuthorError for a mapping with problems.
     """
     return {
-        name: _KINDS[said["kind"]](_Source(name, said, environment, shop or Shop()))
+        name: _opened(_Source(name, said, environment, shop or Shop()))
         for name, said in settings.items()
         if said.get("kind") in _KINDS
     }
+
+
+def _opened(source: _Source) -> Receiver:
+    """The receiver of one source; what is wrong names the source, and the variable where it is the secret."""
+    try:
+        return _KINDS[source.said["kind"]](source)
+    except AuthorError:
+        raise
+    except OperatorError as error:
+        where = f"source {source.name}"
+        if str(error).startswith(where):
+            raise
+        held = source.said.get("secret_env", "")
+        raise OperatorError(f"{where}{f' (environment variable {held})' if held else ''}: {error}") from error
 
 
 def open_apis(
@@ -111,7 +129,7 @@ def _woocommerce_api(
 def _held(source: str, said: Mapping[str, Any], name: str, environment: Mapping[str, str]) -> str:
     held = environment.get(said[name], "").strip()
     if not held:
-        raise OperatorError(
+        raise SecretUnset(
             f"source {source}: the environment variable {said[name]} is not set, and its {name} says the key is there. "
             f"Set it for the process that serves."
         )
@@ -122,7 +140,7 @@ def secrets_of(source: str, said: Mapping[str, Any], environment: Mapping[str, s
     """The secrets in the variable that `secret_env` names: one, or two apart by a space while it is being replaced."""
     secrets = environment.get(said["secret_env"], "").split()
     if not secrets:
-        raise OperatorError(
+        raise SecretUnset(
             f"source {source}: the environment variable {said['secret_env']} is not set, and its secret_env says the "
             f"secret is there. Set it for the process that serves."
         )
@@ -137,6 +155,9 @@ def rules_of(said: Mapping[str, Any], shop: Shop) -> Rules:
 
 
 def _generic(source: _Source) -> Receiver:
+    path = source.said.get("mapping")
+    # Before the secret, which may be set where it is served alone.
+    mapping = read_body_mapping(source.file(path).decode("utf-8", "replace"), file=path) if path else None
     header = source.said.get("header", "")
     signed: Receiver = GenericWebhook(source.secrets) if not header else BodySigned(
         source.secrets,
@@ -144,11 +165,7 @@ def _generic(source: _Source) -> Receiver:
         encoding=source.said.get("encoding", "hex"),
         prefix=source.said.get("prefix", ""),
     )  # fmt: skip
-    path = source.said.get("mapping")
-    if not path:
-        return signed
-    mapping = read_body_mapping(source.file(path).decode("utf-8", "replace"), file=path)
-    return Mapped(signed, mapping.messages)
+    return signed if mapping is None else Mapped(signed, mapping.messages)
 
 
 def _postmark(source: _Source) -> Receiver:

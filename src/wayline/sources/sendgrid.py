@@ -119,15 +119,14 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, dict[str, 
 
 
 def _key(text: str) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.serialization import load_der_public_key
 
     try:
         key = load_der_public_key(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError) as error:
-        raise OperatorError(
-            f"SendGrid's public_key cannot be read ({error}); copy the verification key anew"
-        ) from error
+    except (binascii.Error, ValueError, UnsupportedAlgorithm) as error:
+        raise OperatorError("public_key: it is none of SendGrid's; copy the verification key anew") from error
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise OperatorError("SendGrid's public_key is no key of the curve P-256; copy the verification key anew")
+        raise OperatorError("public_key: it is no key of the curve P-256, as SendGrid's are; copy the verification key anew")
     return key
