@@ -22,16 +22,18 @@ from starlette.concurrency import run_in_threadpool
 
 from wayline.errors import Rejected
 from wayline.serving.answers import Header, Refused
-from wayline.serving.intake import Room
+from wayline.serving.intake import QueueFull, Room
 
 __all__ = [
-    "BODY_MAX", "MEMBERS_MAX", "MESSAGES_MAX", "READING_SECONDS_MAX", "SPOILED", "UNREAD",
+    "BODY_MAX", "MEMBERS_MAX", "MESSAGES_MAX", "READING_SECONDS_MAX", "SPOILED", "STRANGERS_BODY_MAX", "UNREAD",
     "Gone",
     "inflate", "parse", "read", "too_many",
 ]  # fmt: skip
 
 BODY_MAX: Final = 8 << 20
 """Bytes of a body, before and after decompression."""
+STRANGERS_BODY_MAX: Final = 1 << 20
+"""Bytes of a body whose key stands in it, before and after decompression: until it is read, its sender is anybody."""
 MEMBERS_MAX: Final = 4
 """Members of a gzip body."""
 MESSAGES_MAX: Final = 20_000
@@ -57,54 +59,82 @@ class Gone(Exception):
     """The client went away before it had said everything."""
 
 
-async def read(headers: Mapping[bytes, bytes], receive: _Receive, room: Room) -> bytes:
-    """The body as it came, bounded in size and time."""
+async def read(
+    headers: Mapping[bytes, bytes],
+    receive: _Receive,
+    room: Room,
+    *,
+    most: int = BODY_MAX,
+    seconds: float = READING_SECONDS_MAX,
+    is_trusted: bool = False,
+) -> bytes:
+    """The body as it came, bounded in size and time; only one that is known to be trusted need not give way."""
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length[:20]) > BODY_MAX:
-        raise _too_large()
-    body = bytearray()
-    # Nearly every body comes in one part, which needs no clock.
-    if _take(await receive(), body, room):
-        try:
-            await asyncio.wait_for(_rest(receive, body, room), READING_SECONDS_MAX)
-        except TimeoutError as error:
-            message = f"the body did not come within {READING_SECONDS_MAX} seconds; send it again"
-            raise Refused(408, "slow", message, _CLOSE) from error
+    if length.isdigit() and int(length[:20]) > most:
+        raise _too_large(most)
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            body = await _come(receive, room, most, None if is_trusted else limit)
+    except TimeoutError as error:
+        if room.gave_way:
+            raise QueueFull from error
+        message = f"the body did not come within {seconds:g} seconds; send it again"
+        raise Refused(408, "slow", message, _CLOSE) from error
+    room.arrived()
+    return body
+
+
+async def _come(receive: _Receive, room: Room, most: int, limit: asyncio.Timeout | None) -> bytes:
+    """The parts of a body as they come; under a limit, where it may have to give way before all of it is there."""
+    body, is_more = bytearray(), True
+    while is_more:
+        arrived, is_more = _part(await receive(), most - len(body), most)
+        if limit is None or not (is_more or body):
+            room.take(len(arrived))
+        else:
+            room.take_arriving(len(arrived), limit)
+        body += arrived
     return bytes(body)
 
 
-async def _rest(receive: _Receive, body: bytearray, room: Room) -> None:
-    while _take(await receive(), body, room):
-        pass
-
-
-def _take(part: MutableMapping[str, Any], body: bytearray, room: Room) -> bool:
-    """Add what arrived; whether more is to come."""
+def _part(part: MutableMapping[str, Any], left: int, most: int) -> tuple[bytes, bool]:
+    """What arrived, and whether more is to come."""
     if part["type"] == "http.disconnect":
         raise Gone
     arrived = part.get("body", b"")
-    if len(body) + len(arrived) > BODY_MAX:
-        raise _too_large()
-    room.take(len(arrived))
-    body += arrived
-    return bool(part.get("more_body"))
+    if len(arrived) > left:
+        raise _too_large(most)
+    return arrived, bool(part.get("more_body"))
 
 
 async def parse(
-    body: bytes, headers: Mapping[bytes, bytes], room: Room, *, unread: Literal["", "batch", "single"] = ""
+    body: bytes,
+    headers: Mapping[bytes, bytes],
+    room: Room,
+    *,
+    unread: Literal["", "batch", "single"] = "",
+    most: int = BODY_MAX,
 ) -> Mapping[str, Any]:
     """The JSON object in a body; a large one is read in a thread of its own.
 
     `unread` names what the body is to hold where messages may stay as they came, bytes, to be read elsewhere.
     """
-    inflated = inflate(body)
+    inflated = await _inflated(body, most)
     room.take(len(inflated) - len(body) if inflated is not body else 0)
     if len(inflated) > _SMALL:
         return await run_in_threadpool(_parsed, inflated, headers, unread)
     return _parsed(inflated, headers, unread)
 
 
-def inflate(body: bytes) -> bytes:
+async def _inflated(body: bytes, most: int) -> bytes:
+    try:
+        return inflate(body, min(most, _SMALL)) if len(body) <= _SMALL else await run_in_threadpool(inflate, body, most)
+    except _TooLarge:
+        # A few thousand bytes may become millions: that is no work to hold up whoever else asks.
+        return await run_in_threadpool(inflate, body, most)
+
+
+def inflate(body: bytes, most: int = BODY_MAX) -> bytes:
     """A body decompressed if it is gzip, as its first bytes say: a proxy may have undone what a header still claims."""
     if body[:2] != b"\x1f\x8b":
         return body
@@ -113,11 +143,11 @@ def inflate(body: bytes) -> bytes:
         stream = zlib.decompressobj(31)
         try:
             # Never more than the limit is inflated, however little was sent.
-            inflated += stream.decompress(body, BODY_MAX + 1 - len(inflated))
+            inflated += stream.decompress(body, most + 1 - len(inflated))
         except zlib.error as error:
             raise Refused(400, "bad_gzip", f"the body is no proper gzip: {error}") from error
-        if len(inflated) > BODY_MAX:
-            raise _too_large()
+        if len(inflated) > most:
+            raise _too_large(most)
         if not stream.eof:
             raise Refused(400, "bad_gzip", "the gzip body ends too early; send it whole")
         body = stream.unused_data
@@ -130,8 +160,13 @@ def inflate(body: bytes) -> bytes:
 _CLOSE: Final[Sequence[Header]] = ((b"connection", b"close"),)
 
 
-def _too_large() -> Refused:
-    return Refused(413, "too_large", f"more than {BODY_MAX} bytes; send smaller batches", _CLOSE)
+class _TooLarge(Refused):
+    """More bytes than are taken."""
+
+
+def _too_large(most: int) -> Refused:
+    way_out = ", or the key in the header" if most == STRANGERS_BODY_MAX else ""
+    return _TooLarge(413, "too_large", f"more than {most} bytes; send smaller batches{way_out}", _CLOSE)
 
 
 class _Batch(Struct):

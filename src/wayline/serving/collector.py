@@ -129,7 +129,7 @@ class _Endpoint:
         # A key that is known from the header is judged before anything of the body is read.
         sender = self._admitted(in_header, headers) if in_header else None
         # Nothing of the body is needed here then: its messages are read by whoever has the time for it.
-        told = await self._told(asked, headers, receive, room, is_unread=sender is not None)
+        told = await self._told(asked, headers, receive, room, sender=sender)
         if sender is None:
             in_body = told.get("writeKey")
             key = (in_body if isinstance(in_body, str) else "") or query.get("writeKey", "")
@@ -144,11 +144,22 @@ class _Endpoint:
         return sender
 
     async def _told(
-        self, asked: Sequence[tuple[str, str]], headers: _Headers, receive: _Receive, room: Room, *, is_unread: bool
+        self,
+        asked: Sequence[tuple[str, str]],
+        headers: _Headers,
+        receive: _Receive,
+        room: Room,
+        *,
+        sender: Sender | None,
     ) -> Mapping[str, Any]:
-        body = await bodies.read(headers, receive, room)
-        unread: Literal["", "batch", "single"] = ("single" if self.kind else "batch") if is_unread else ""
-        return await bodies.parse(body, headers, room, unread=unread)
+        # A key in the address is judged after one in the body; here it is enough that there is such a key.
+        in_query = next((value for name, value in asked if name == "writeKey"), "")
+        is_known = sender is not None or self.shop.keys.sender(in_query) is not None
+        most = bodies.BODY_MAX if is_known else bodies.STRANGERS_BODY_MAX
+        is_trusted = sender is not None and sender.trusted
+        body = await bodies.read(headers, receive, room, most=most, is_trusted=is_trusted)
+        unread: Literal["", "batch", "single"] = ("single" if self.kind else "batch") if sender is not None else ""
+        return await bodies.parse(body, headers, room, unread=unread, most=most)
 
     async def _stored(self, delivered: Delivered, room: Room, sender: Sender) -> Sequence[tuple[int, Rejected]]:
         try:
@@ -277,7 +288,13 @@ class _Pixel(_Endpoint):
     headers = ((b"content-type", b"image/gif"), (b"cache-control", b"no-store"))
 
     async def _told(
-        self, asked: Sequence[tuple[str, str]], headers: _Headers, receive: _Receive, room: Room, *, is_unread: bool
+        self,
+        asked: Sequence[tuple[str, str]],
+        headers: _Headers,
+        receive: _Receive,
+        room: Room,
+        *,
+        sender: Sender | None,
     ) -> Mapping[str, Any]:
         room.take(sum(len(name) + len(value) for name, value in asked))
         return pixel_of(self.kind, asked)

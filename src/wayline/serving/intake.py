@@ -22,11 +22,12 @@ from wayline.runtime.collecting import Collector, Delivered
 from wayline.runtime.readers import READERS_MAX, Readers
 from wayline.serving.counting import Counts
 
-__all__ = ["QUEUE_BYTES_MAX", "Intake", "QueueFull", "Room"]
+__all__ = ["ARRIVING_BYTES_MAX", "QUEUE_BYTES_MAX", "Intake", "QueueFull", "Room"]
 
 _log = structlog.get_logger()
 
-QUEUE_BYTES_MAX = 64 << 20  # of bodies being read or waiting to be written
+QUEUE_BYTES_MAX = 64 << 20  # of bodies that wait to be written
+ARRIVING_BYTES_MAX = 16 << 20  # of bodies still on their way, by whoever holds no secret key
 _GROUP_MESSAGES_MAX = 5000  # in one commit
 _FURTHER_MESSAGES_MIN = 500  # that wait, for a further commit beside one under way
 _GROUP_BYTES_MAX = 16 << 20  # of bodies in one commit
@@ -37,12 +38,43 @@ class QueueFull(Exception):
     """More is being read and waits to be written than memory is set aside for."""
 
 
+class _Arriving:
+    """Bodies still on their way, by senders anybody may be: in a room of their own, so that they fill no other.
+
+    When it is full, whoever has been at it longest gives way: one that stalls holds up nobody who does not.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.bytes = 0
+        self._rooms: dict[Room, int] = {}  # the oldest first
+
+    def take(self, room: Room, size: int) -> None:
+        self._rooms.setdefault(room, 0)
+        while self.bytes + size > self.bytes_max:
+            oldest = next(iter(self._rooms))
+            if oldest is room:
+                raise QueueFull
+            self.leave(oldest)
+            oldest.give_way()
+        self._rooms[room] += size
+        self.bytes += size
+
+    def leave(self, room: Room) -> int:
+        size = self._rooms.pop(room, 0)
+        self.bytes -= size
+        return size
+
+
 class Room:
     """What one request takes of that memory, from its first byte until it is answered."""
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
+        self._limit: asyncio.Timeout | None = None
         self.bytes = 0
+        self.gave_way = False
+        """Whether others needed what its body, still on its way, had taken."""
 
     def take(self, size: int) -> None:
         """Take so many bytes more. Raises QueueFull at once if they are not there."""
@@ -51,10 +83,31 @@ class Room:
         self._intake.bytes += size
         self.bytes += size
 
+    def take_arriving(self, size: int, limit: asyncio.Timeout) -> None:
+        """Take so many bytes of a body of which more is to come; `limit` is cut short if it has to give way."""
+        if self.gave_way:
+            raise QueueFull
+        self._limit = limit
+        self._intake.arriving.take(self, size)
+
+    def arrived(self) -> None:
+        """All of the body is there. Raises QueueFull where it cannot wait to be written."""
+        if self.gave_way:
+            raise QueueFull
+        if self._limit is not None:
+            self.take(self._intake.arriving.leave(self))
+
+    def give_way(self) -> None:
+        """Have whoever reads this body stop."""
+        self.gave_way = True
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(0)
+
     def __enter__(self) -> Room:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._intake.arriving.leave(self)
         self._intake.bytes -= self.bytes
 
 
@@ -81,6 +134,7 @@ class Intake:
         self.bytes_max = bytes_max
         self.bytes = 0
         """Taken by all requests that are not answered yet."""
+        self.arriving = _Arriving(min(ARRIVING_BYTES_MAX, bytes_max))
         self._waiting: deque[_Offer] = deque()
         self._messages = 0  # of those that wait
         self._writing: set[asyncio.Task[None]] = set()

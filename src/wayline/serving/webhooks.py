@@ -14,19 +14,23 @@ from typing import Any, Final
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from wayline.errors import Rejected, StoreUnavailable
 from wayline.runtime.collecting import Delivered
+from wayline.serving import bodies
+from wayline.serving.answers import Refused
 from wayline.serving.intake import Intake, QueueFull, Room
 from wayline.sources import Call, NotNow, Receiver, Unsigned
 
-__all__ = ["CALL_BYTES_MAX", "webhooks"]
+__all__ = ["CALL_BYTES_MAX", "CALL_SECONDS_MAX", "webhooks"]
 
-CALL_BYTES_MAX: Final = 8 << 20
+CALL_BYTES_MAX: Final = 4 << 20
 """Bytes of one call: an order with hundreds of lines has a few hundred thousand."""
+CALL_SECONDS_MAX: Final = 10
+"""Seconds the body of a call may take: until all of it is there, nobody knows whose it is."""
 
 
 def webhooks(
@@ -45,13 +49,17 @@ def webhooks(
             return _answer(404, "unknown_source", "no source of this name takes signed calls; compare [sources]")
         with Room(intake) as room:
             try:
-                body = await _body(request, room)
+                body = await bodies.read(
+                    dict(request.scope["headers"]), request.receive, room, most=CALL_BYTES_MAX, seconds=CALL_SECONDS_MAX
+                )
             except QueueFull:
+                intake.counts.refuse("busy", source)
                 return _answer(429, "busy", "too much waits to be written; send it again later", retry_after=1)
-            except ClientDisconnect:
+            except bodies.Gone:
                 return Response(status_code=400)
-            if body is None:
-                return _answer(413, "too_large", f"more than {CALL_BYTES_MAX} bytes")
+            except Refused as error:
+                intake.counts.refuse(error.code, source)
+                return _answer(error.status, error.code, error.message)
             call = _call(request, body, public_url, clock())
             try:
                 # One that asks elsewhere before it believes must not hold up everybody else meanwhile.
@@ -67,17 +75,6 @@ def webhooks(
             return answer if answer.status_code != 200 else _thanks(receiver) or answer
 
     return [Route("/webhooks/{source}", receive, methods=["POST"])]
-
-
-async def _body(request: Request, room: Room) -> bytes | None:
-    """The body as it came; None if it is too large."""
-    body = bytearray()
-    async for part in request.stream():
-        if len(body) + len(part) > CALL_BYTES_MAX:
-            return None
-        room.take(len(part))
-        body += part
-    return bytes(body)
 
 
 def _call(request: Request, body: bytes, public_url: str, now: datetime) -> Call:

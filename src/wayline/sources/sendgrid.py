@@ -128,5 +128,7 @@ def _key(text: str) -> Any:
     except (binascii.Error, ValueError, UnsupportedAlgorithm) as error:
         raise OperatorError("public_key: it is none of SendGrid's; copy the verification key anew") from error
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise OperatorError("public_key: it is no key of the curve P-256, as SendGrid's are; copy the verification key anew")
+        raise OperatorError(
+            "public_key: it is no key of the curve P-256, as SendGrid's are; copy the verification key anew"
+        )
     return key
