@@ -306,6 +306,14 @@ def test_events_by_name_and_about_a_person(log: Log) -> None:
     assert log.about([], 3) == []
 
 
+def test_the_log_knows_under_which_keys_it_holds_events(log: Log) -> None:
+    stored = [event(n) for n in range(1, 40)]
+    log.append(stored)
+    keys = [(one.source, one.event_id) for one in stored]
+    assert log.holds([*keys[3:30], ("never", keys[0][1]), (keys[0][0], "never")]) == frozenset(keys[3:30])
+    assert log.holds([]) == frozenset()
+
+
 def test_any_text_survives_the_log(log: Log) -> None:
     naughty = ["\x00", "\ufeff", "'; DROP TABLE events; --", "\u202e", "😀" * 50, "", "\r\n\x0b\x85\u2028", "%s{{7*7}}"]
     told = [event(n, event_id=f"n{n}{text}", properties={text: text}) for n, text in enumerate(naughty)]

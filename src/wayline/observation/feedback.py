@@ -7,9 +7,10 @@ settles asks here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import Final, Literal, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, TypeAlias
 
 from msgspec.structs import replace
 
@@ -17,9 +18,9 @@ from wayline.domain import Address, Event
 from wayline.observation.claims import UNVERIFIED
 
 __all__ = [
-    "FOREIGN", "MADE_BY_MACHINES", "REPORTS", "SOFT_BOUNCES_MAX", "SOFT_WINDOW",
+    "FOREIGN", "MADE_BY_MACHINES", "READS_AFTER", "REPORTS", "SOFT_BOUNCES_MAX", "SOFT_WINDOW",
     "Proof",
-    "channel_of", "ends_address", "is_automated", "is_soft_bounce", "proof_of", "with_bounce",
+    "channel_of", "ends_address", "is_automated", "is_made_by_machine", "is_soft_bounce", "proof_of", "with_bounce",
 ]  # fmt: skip
 
 Proof: TypeAlias = Literal["sent", "refused", "dead"]
@@ -30,6 +31,9 @@ FOREIGN: Final = "Message Sent"
 MADE_BY_MACHINES: Final = ("Email Opened", "Email Link Clicked")
 """Events that scanners and mail programs make by themselves; tagged `automated`, they are kept and count nowhere."""
 
+READS_AFTER: Final = timedelta(seconds=1.5)
+"""Sooner after sending nobody opens or clicks but a gateway that looks for harm."""
+
 REPORTS: Final = frozenset(
     {"Email Delivered", "Email Bounced", "Email Marked as Spam", "SMS Delivered", "SMS Failed", FOREIGN}
 )
@@ -37,6 +41,16 @@ REPORTS: Final = frozenset(
 
 SOFT_BOUNCES_MAX: Final = 5  # soft bounces of one address within 30 days, none delivered between, that close it
 SOFT_WINDOW: Final = timedelta(days=30)
+
+# By name: what searches, guards a mailbox, draws a preview, fetches by itself, or is a program's own client.
+# "bot" ends a word but not a brand of phones; other words stand so that no browser's name holds them.
+_MACHINES: Final = re.compile(
+    r"(?<!cu)bot\b|crawl|spider|slurp|scan|preview|prefetch|monitor|headless|phantom|selenium|barracuda|proofpoint|mimecast"
+    r"|fireeye|trellix|symantec|messagelabs|forcepoint|fortinet|trendmicro|sophos|ironport|safelinks|urldefense|virustotal"
+    r"|zscaler|python|curl/|wget|libwww|\bperl\b|okhttp|java/|go-http|node-fetch|axios|aiohttp|httpx|php/|\bruby|apache-http"
+    r"|winhttp|microsoft office existence|facebookexternalhit|whatsapp/|skypeuri",
+    re.IGNORECASE,
+)
 
 _CHANNELS: Final[Mapping[str, str]] = {
     "Email Delivered": "email",
@@ -65,6 +79,17 @@ _PROVES: Final[Mapping[str, Proof]] = {
 def is_automated(event: Event) -> bool:
     """Whether a machine made it: kept and shown, and no journey, figure, facet or model ever hears of it."""
     return event.name in MADE_BY_MACHINES and event.properties.get("automated") is True
+
+
+def is_made_by_machine(
+    agent: Any, *, sent_at: datetime | None = None, at: datetime | None = None
+) -> Literal[True] | None:
+    """True for an open or a click no person made, None where nothing says so: for the property `automated`."""
+    if sent_at is not None and at is not None and at - sent_at <= READS_AFTER:
+        return True
+    name = agent.strip() if isinstance(agent, str) else ""
+    # A bare "Mozilla/5.0" is the mail program that fetches everything for its owner's privacy, read or not.
+    return True if name == "Mozilla/5.0" or _MACHINES.search(name) else None
 
 
 def channel_of(event: Event) -> str:

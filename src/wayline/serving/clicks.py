@@ -5,17 +5,21 @@ previews open every link of a mail, so a click counts as a machine's if it asks 
 one, comes within moments of the sending, or if many links of one mail are opened at once. To see the last, a click
 waits two seconds before it is written; a machine's is kept with `automated: true`, which nothing counts or follows.
 
+A link leads on for ever, and what it does besides has an end: of one link of one message so many clicks are written
+down, machines' and people's each, and a month after sending a click no longer says who has come.
+
 Whoever clicks gets where they wanted, whatever happens here: a disk that is full costs the note and not the way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import blake2b
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,27 +32,24 @@ from starlette.routing import Route
 
 from wayline.domain import Decision, Event, Identifier
 from wayline.errors import StoreUnavailable
+from wayline.observation.feedback import is_made_by_machine
 from wayline.runtime.kinship import whom_it_reached
 from wayline.runtime.linking import Linked, landing, read_link
 from wayline.runtime.people import CUSTOMER
 from wayline.runtime.schedules import INTERNAL
 from wayline.store.opening import Store
 
-__all__ = ["Clicks"]
+__all__ = ["CLICKS_MAX", "Clicks"]
 
 _log = structlog.get_logger()
 
-_SENT_SECONDS: Final = 1.5  # after the sending within which nobody has read a mail yet
+CLICKS_MAX: Final = 20  # clicks written down of one link of one message; further ones lead on and leave no trace
+_TIES_FOR: Final = timedelta(days=30)  # after sending; a mail that old is as likely somebody's it was forwarded to
 _HELD_SECONDS: Final = 2.0  # a click waits, for others of its mail to show a machine
 _AT_ONCE_MAX: Final = 2  # different links of one mail that a person opens within that time
+_LINKS_MAX: Final = 100_000  # links of messages whose clicks are counted here; of the oldest the log is asked anew
+_HELD_MAX: Final = 500  # clicks of one mail that wait; further ones are written down nowhere
 _MAILS_MAX: Final = 10_000  # mails whose clicks wait; beyond, the oldest are written at once
-_MACHINES = re.compile(
-    r"bot\b|bot/|crawl|spider|slurp|scan|preview|prefetch|proxy|monitor|headless|phantom|selenium|barracuda|mimecast|"
-    r"proofpoint|safelinks|fireeye|forcepoint|fortinet|ironport|messagelabs|sophos|symantec|trendmicro|zscaler|"
-    r"microsoft office|ms-office|outlook-|exchange|curl/|wget/|python|go-http|java/|libwww|okhttp|apache-http|axios|"
-    r"node-fetch|ruby|perl|php/",
-    re.IGNORECASE,
-)
 _HEADERS: Final = {
     "Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow",
 }  # fmt: skip
@@ -62,6 +63,8 @@ class _Click(Struct, frozen=True):
     customer_id: str
     at: datetime
     automated: bool
+    ties: bool
+    """Whether whoever clicked is taken for the recipient on the page it leads to."""
 
 
 class Clicks:
@@ -81,6 +84,8 @@ class Clicks:
         self._held_seconds = held_seconds
         self._held: OrderedDict[str, list[_Click]] = OrderedDict()
         self._writing: set[asyncio.Task[None]] = set()
+        self._counts: OrderedDict[str, int] = OrderedDict()
+        self._counting = threading.Lock()
 
     @property
     def routes(self) -> list[Route]:
@@ -99,15 +104,15 @@ class Clicks:
         link = read_link(request.path_params["token"], keyed)
         if link is None:
             return PlainTextResponse("This link is incomplete, or not from us.\n", 404, _HEADERS)
-        click = await run_in_threadpool(self._seen, link, now, _is_machine(request))
+        click = await run_in_threadpool(self._seen, link, now, request)
         where = link.destination
         if click is not None:
             self._hold(click)
             # A machine that goes on to the shop's page must not be taken for the customer there.
-            where = where if click.automated else landing(link, click.customer_id, now, keyed)
+            where = landing(link, click.customer_id, now, keyed) if click.ties and not click.automated else where
         return Response(b"", 302, {**_HEADERS, "Location": where})
 
-    def _seen(self, link: Linked, now: datetime, is_machine: bool) -> _Click | None:
+    def _seen(self, link: Linked, now: datetime, request: Request) -> _Click | None:
         """The click, with what is known of its message; None if nothing is, or nobody can look now."""
         state = self._store.state
         try:
@@ -116,8 +121,10 @@ class Clicks:
             if decision is None or delivery is None:
                 return None
             sent_at = delivery.settled_at if delivery.state != "attempting" else now
-            is_early = sent_at is not None and (now - sent_at).total_seconds() <= _SENT_SECONDS
-            return _Click(link, decision, whom_it_reached(state, decision), now, is_machine or is_early)
+            agent = request.headers.get("user-agent", "")
+            automated = _is_unread(request) or is_made_by_machine(agent, sent_at=sent_at, at=now) is True
+            ties = sent_at is None or now - sent_at <= _TIES_FOR
+            return _Click(link, decision, whom_it_reached(state, decision), now, automated, ties)
         except StoreUnavailable as error:
             _log.error("a click was not written down", reason=str(error))
             return None
@@ -129,7 +136,8 @@ class Clicks:
                 self._let_go(next(iter(self._held)))
             self._held[decision_id] = []
             asyncio.get_running_loop().call_later(self._held_seconds, self._let_go, decision_id)
-        self._held[decision_id].append(click)
+        if len(self._held[decision_id]) < _HELD_MAX:
+            self._held[decision_id].append(click)
 
     def _let_go(self, decision_id: str) -> None:
         clicks = self._held.pop(decision_id, [])
@@ -141,32 +149,63 @@ class Clicks:
     def _write(self, clicks: list[_Click]) -> None:
         opened = {click.link.destination for click in clicks}
         is_burst = len(opened) > _AT_ONCE_MAX or 1 < clicks[0].link.count == len(opened)
-        events = [_event(click, place, is_burst) for place, click in enumerate(clicks)]
         try:
-            self._store.log.append(events)
+            with self._counting:
+                events = self._within_limit(clicks, is_burst)
+                if not events:
+                    return
+                self._store.log.append(events)
         except StoreUnavailable as error:
-            _log.error("clicks were not written down", count=len(events), reason=str(error))
+            with self._counting:
+                self._counts.clear()  # they count what was to be written
+            _log.error("clicks were not written down", count=len(clicks), reason=str(error))
             return
         self._on_stored()
 
+    def _within_limit(self, clicks: list[_Click], is_burst: bool) -> list[Event]:
+        """The events of those that may still be written down, each numbered among those of its link."""
+        events = []
+        for click in clicks:
+            automated = click.automated or is_burst
+            stem = _stem(click.link, automated)
+            number = self._counted(stem)
+            if number < CLICKS_MAX:
+                self._counts[stem] = number + 1
+                events.append(_event(click, f"{stem}:{number}", automated))
+        return events
 
-def _is_machine(request: Request) -> bool:
-    agent = request.headers.get("user-agent", "")
+    def _counted(self, stem: str) -> int:
+        """How many of one link are written down: the log says, since others and earlier runs have counted too."""
+        if stem not in self._counts:
+            ids = [(INTERNAL, f"{stem}:{number}") for number in range(CLICKS_MAX)]
+            self._counts[stem] = len(self._store.log.holds(ids))
+            if len(self._counts) > _LINKS_MAX:
+                self._counts.popitem(last=False)
+        return self._counts[stem]
+
+
+def _stem(link: Linked, automated: bool) -> str:
+    which = blake2b(link.destination.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{'automated' if automated else 'click'}:{link.decision_id}:{which}"
+
+
+def _is_unread(request: Request) -> bool:
+    """Whether it was asked as nobody asks who wants to see the page: the head alone, in advance, by no program."""
     purpose = request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
-    return request.method == "HEAD" or not agent or bool(_MACHINES.search(agent)) or "prefetch" in purpose
+    return request.method == "HEAD" or not request.headers.get("user-agent") or "prefetch" in purpose
 
 
-def _event(click: _Click, place: int, is_burst: bool) -> Event:
+def _event(click: _Click, event_id: str, automated: bool) -> Event:
     link, action = click.link, click.decision.action
     told = {
         "email_id": link.decision_id,
         # Without its query, like every address that is kept: what stands there is nobody's business.
         "url": urlunsplit(urlsplit(link.destination)._replace(query="", fragment="")),
         **({"campaign_name": action.journey} if action is not None else {}),
-        **({"automated": True} if click.automated or is_burst else {}),
+        **({"automated": True} if automated else {}),
     }
     return Event(
-        event_id=f"click:{link.decision_id}:{click.at.isoformat()}:{place}",
+        event_id=event_id,
         source=INTERNAL,
         name="Email Link Clicked",
         kind="internal",

@@ -15,8 +15,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 from wayline.errors import Rejected
+from wayline.observation.feedback import is_made_by_machine
 from wayline.sources import Call, Unsigned
-from wayline.sources.reports import decision_in, is_made_by_machine, object_in, report, report_id
+from wayline.sources.reports import decision_in, object_in, report, report_id
 from wayline.sources.signed import is_one_of, json_of
 
 __all__ = ["Mailgun"]

@@ -13,8 +13,9 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from wayline.errors import OperatorError, Rejected
+from wayline.observation.feedback import is_made_by_machine
 from wayline.sources import Call, Unsigned
-from wayline.sources.reports import decision_in, is_made_by_machine, object_in, report, report_id
+from wayline.sources.reports import decision_in, object_in, report, report_id
 from wayline.sources.signed import is_one_of, json_of
 
 __all__ = ["Postmark"]

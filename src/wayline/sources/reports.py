@@ -1,42 +1,29 @@
 """What providers report of messages, in the words of the tracking API: whose address, which message of ours, by whom.
 
 Each provider's receiver reads its own form and says it here, so that a bounce is the same bounce whoever tells it. An
-open or a click is `automated` where the provider says so, the program that made it is known to be none that people
-read with, or it came sooner after sending than anybody reads.
+open or a click is `automated` where the provider says so, or where it shows (`is_made_by_machine`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from wayline.errors import Rejected
 
 __all__ = [
-    "READS_AFTER",
     "decision_in",
     "instant_of",
-    "is_made_by_machine",
     "object_in",
     "report",
     "report_id",
     "timestamp_of",
 ]
 
-READS_AFTER: Final = timedelta(seconds=1.5)
-"""Sooner after sending nobody opens or clicks but a gateway that looks for harm."""
-
-_MACHINES: Final = re.compile(
-    r"(?<!cu)bot\b|crawl|spider|slurp|scan|preview|prefetch|headless|phantom|barracuda|proofpoint|mimecast|fireeye|trellix"
-    r"|symantec|messagelabs|forcepoint|trendmicro|sophos|ironport|safelinks|urldefense|virustotal|zscaler"
-    r"|python|curl|wget|libwww|okhttp|java/|go-http|node-fetch|axios|aiohttp|httpx|php/|ruby|apache-httpclient"
-    r"|winhttp|microsoft office existence|facebookexternalhit|whatsapp/|skypeuri",
-    re.IGNORECASE,
-)
 _DECISION: Final = re.compile(r"[0-9a-f]{32}")
 _ADDRESS: Final = re.compile(r"\S+@\S+")
 _REASON_MAX: Final = 300  # characters kept of what a provider says of a failure
@@ -85,17 +72,6 @@ def decision_in(*candidates: Any) -> str:
         if isinstance(text, str) and (found := _DECISION.fullmatch(text.strip(" <>").partition("@")[0])):
             return found[0]
     return ""
-
-
-def is_made_by_machine(
-    agent: Any, *, sent_at: datetime | None = None, at: datetime | None = None
-) -> Literal[True] | None:
-    """True for an open or a click no person made, None where nothing says so: for the property `automated`."""
-    if sent_at is not None and at is not None and at - sent_at < READS_AFTER:
-        return True
-    name = agent.strip() if isinstance(agent, str) else ""
-    # A bare "Mozilla/5.0" is the mail program that fetches everything for its owner's privacy, read or not.
-    return True if name == "Mozilla/5.0" or _MACHINES.search(name) else None
 
 
 def instant_of(told: Any, field: str) -> datetime:

@@ -14,8 +14,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 from wayline.errors import OperatorError, Rejected
+from wayline.observation.feedback import is_made_by_machine
 from wayline.sources import Call, Unsigned
-from wayline.sources.reports import decision_in, is_made_by_machine, report, report_id
+from wayline.sources.reports import decision_in, report, report_id
 from wayline.sources.signed import json_of
 
 __all__ = ["SendGrid"]

@@ -17,9 +17,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from wayline.errors import OperatorError, Rejected
+from wayline.observation.feedback import is_made_by_machine
 from wayline.sources import Call, NotNow, Unsigned
 from wayline.sources.calling import Barred, Caller, Resolve, Unanswered
-from wayline.sources.reports import decision_in, instant_of, is_made_by_machine, object_in, report, report_id
+from wayline.sources.reports import decision_in, instant_of, object_in, report, report_id
 from wayline.sources.signed import json_of
 
 __all__ = ["Ses", "fetched", "is_of_sns"]

@@ -192,6 +192,10 @@ class Log(Protocol):
         """
         ...
 
+    def holds(self, keys: Sequence[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Those of these keys (source, event_id) under which an event is stored."""
+        ...
+
     def read(self, after: int, count_max: int) -> list[Event]:
         """Events with a position above `after`, in order."""
         ...
@@ -203,7 +207,8 @@ class Log(Protocol):
     def about(self, identifiers: Sequence[Identifier], count_max: int) -> list[Event]:
         """The newest `count_max` events that carry any of these identifiers, in order.
 
-        A scan (of raw bytes, then exact), for a person who looks at one timeline; never for turns.
+        A scan of the whole log, as long for a thousand identifiers as for a few: for a person who looks at one
+        timeline, and for a split; never for turns.
         """
         ...
 

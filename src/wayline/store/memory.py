@@ -93,6 +93,9 @@ class MemoryLog:
             self._conflicts.setdefault(known, []).append(replace(event, position=known))
         return "conflict"
 
+    def holds(self, keys: Sequence[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        return frozenset(keys) & self._places.keys()
+
     def read(self, after: int, count_max: int) -> list[Event]:
         return self._events[max(after, 0) : max(after, 0) + count_max]
 

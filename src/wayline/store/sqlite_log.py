@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from wayline.domain import Event, Identifier
 from wayline.store import Appended, Rejection, Volume
-from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
+from wayline.store.duplicates import CONFLICTS_MAX, is_same_content, key_hash
 from wayline.store.durable import Durable, all_rows, first_value
 from wayline.store.encoding import Encoded, decoded, encoded, placed
 from wayline.store.seal import Seal
@@ -62,7 +62,14 @@ class _Known(Struct):
     fires: bool = True
 
 
+class _Carried(Struct):
+    """Of an event, only who it may be about."""
+
+    identifiers: tuple[Identifier, ...] = ()
+
+
 _known = msgpack.Decoder(_Known).decode
+_carried = msgpack.Decoder(_Carried).decode
 
 
 class _Written(Struct):
@@ -124,9 +131,7 @@ class SqliteLog:
         ready: Sequence[Encoded],
         rejected: Sequence[Rejection],
     ) -> _Written:
-        head = _head(connection)
-        if head != self._head:  # a collector in another process has written since
-            self._head, self._seen = head, Seen(connection, self._chapter_keys)
+        self._catch_up(connection)
         written = _Written(Counting(self._own_names))
         self._sort(connection, ready, self._seen.find(connection, [one.key for one in ready]), written)
         if written.rows:
@@ -150,6 +155,11 @@ class SqliteLog:
             (len(written.rows), written.duplicates, written.conflicts, len(rejected)),
         )
         return written
+
+    def _catch_up(self, connection: apsw.Connection) -> None:
+        head = _head(connection)
+        if head != self._head:  # a collector in another process has written since
+            self._head, self._seen = head, Seen(connection, self._chapter_keys)
 
     def _sort(
         self,
@@ -204,6 +214,15 @@ class SqliteLog:
 
     # ------------------------------------------------------------------ reading
 
+    def holds(self, keys: Sequence[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        with self._lock, self._file.reading() as connection:
+            self._catch_up(connection)
+            found = self._seen.find(connection, [key_hash(*key) for key in keys])
+        positions = sorted({position for places in found.values() for position in places})
+        sql = "SELECT body FROM events WHERE position IN (SELECT value FROM json_each(?))"
+        stored = self._events(sql, json.encode(positions).decode()) if positions else ()
+        return frozenset(keys).intersection((event.source, event.event_id) for event in stored)
+
     def read(self, after: int, count_max: int) -> list[Event]:
         return self._events("SELECT body FROM events WHERE position > ? ORDER BY position LIMIT ?", after, count_max)
 
@@ -216,14 +235,14 @@ class SqliteLog:
 
     def about(self, identifiers: Sequence[Identifier], count_max: int) -> list[Event]:
         wanted = frozenset(identifiers)
-        # The bytes of the value are looked for first: most rows need not be decoded to be passed over.
-        anywhere = " OR ".join(["instr(body, ?) > 0"] * len(wanted)) or "0"
-        sql = f"SELECT body FROM events WHERE position > ? AND position <= ? AND ({anywhere}) ORDER BY position DESC"
-        values = [one.value.encode("utf-8", "surrogatepass") for one in wanted]
+        sql = "SELECT body FROM events WHERE position > ? AND position <= ? ORDER BY position DESC"
         found: list[Event] = []
-        for end in range(self.head(), 0, -_STRETCH):
-            events = self._events(sql, end - _STRETCH, end, *values)
-            found.extend(event for event in events if wanted.intersection(event.identifiers))
+        for end in range(self.head() if wanted else 0, 0, -_STRETCH):
+            # Of nearly every row only the identifiers are read: to look for each in its bytes takes longer, already
+            # for a few, and longer with each.
+            for (body,) in self._rows(sql, end - _STRETCH, end):
+                if not wanted.isdisjoint(_carried(body).identifiers):
+                    found.append(decoded(body))
             if len(found) >= count_max:
                 break
         return found[:count_max][::-1]

@@ -20,7 +20,7 @@ from wayline.interpretation.facets import fold
 from wayline.observation.feedback import is_automated
 from wayline.observation.proofs import clicked
 from wayline.runtime.linking import Linked, link_path, read_link, signed_links
-from wayline.serving.clicks import Clicks
+from wayline.serving.clicks import CLICKS_MAX, Clicks
 from wayline.store.opening import open_store
 
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"}
@@ -179,7 +179,9 @@ def test_x10_any_edit_of_a_link_is_404_and_leads_nowhere() -> None:
     [
         (BROWSER, "HEAD"), ({"User-Agent": ""}, "GET"), ({"User-Agent": "python-requests/2.32"}, "GET"),
         ({"User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1)"}, "GET"),
-        ({"User-Agent": "Barracuda Sentinel (EE)"}, "GET"), ({**BROWSER, "Sec-Purpose": "prefetch;prerender"}, "GET"),
+        ({"User-Agent": "Barracuda Sentinel (EE)"}, "GET"), ({"User-Agent": "WhatsApp/2.23.20.0"}, "GET"),
+        ({"User-Agent": "Mozilla/5.0"}, "GET"), ({"User-Agent": "aiohttp/3.9"}, "GET"),
+        ({**BROWSER, "Sec-Purpose": "prefetch;prerender"}, "GET"),
     ],
 )  # fmt: skip
 def test_s23_a_machine_is_led_on_and_counted_nowhere(headers: Any, method: str) -> None:
@@ -215,6 +217,52 @@ def test_s23_what_a_machine_opens_moves_nobody_and_is_in_no_facet() -> None:
     assert fold({}, opened, kept) == {}
     assert fold({}, happened("Email Link Clicked", ANN, email_id="m", automated=False), kept)
     assert fold({}, happened("Cart Viewed", ANN, automated=True), kept), "only what machines do by themselves"
+
+
+CUBOT = {"User-Agent": "Mozilla/5.0 (Linux; Android 9; CUBOT NOTE 7) Chrome/116.0 Mobile Safari/537.36"}
+OUTLOOK = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148 Outlook-iOS/709"}
+
+
+@pytest.mark.parametrize("headers", [CUBOT, OUTLOOK])
+def test_s23_a_phone_whose_name_looks_like_a_machine_is_a_person(headers: Any) -> None:
+    mailed = Mailed()
+    mailed.ask(mailed.link(), headers=headers)
+    assert mailed.automated == [False]
+
+
+# ------------------------------------------------------------------ when it is clicked for ever
+
+
+def test_a_link_clicked_for_ever_fills_no_log_and_still_leads_on() -> None:
+    mailed = Mailed()
+    other = "https://larkfell.example/other"
+    for _ in range(3):
+        answers = mailed.ask(*[mailed.link()] * 40)
+        assert {answer.status_code for answer in answers} == {302}, "whoever clicks gets where they wanted"
+        mailed.now += timedelta(hours=1)
+    assert len(mailed.clicked) == CLICKS_MAX
+    mailed.ask(mailed.link(other))
+    assert [event.properties["url"] for event in mailed.clicked[CLICKS_MAX:]] == [other], "by the link"
+
+
+def test_a_link_clicked_for_ever_fills_no_log_after_a_restart_either() -> None:
+    mailed = Mailed()
+    mailed.ask(*[mailed.link()] * 15)
+    mailed.clicks = Clicks(mailed.shop.store, clock=lambda: mailed.now, held_seconds=0.05)
+    mailed.app = Starlette(routes=list(mailed.clicks.routes))
+    mailed.now += timedelta(hours=1)
+    mailed.ask(*[mailed.link()] * 15)
+    assert len(mailed.clicked) == CLICKS_MAX
+    assert mailed.shop.store.log.conflicts() == [] and mailed.shop.store.log.counts()["duplicate"] == 0
+
+
+def test_an_old_mail_that_is_forwarded_ties_no_browser() -> None:
+    mailed = Mailed()
+    mailed.now = NOON + timedelta(days=29)
+    assert "wl=" in mailed.ask(mailed.link())[0].headers["location"]
+    mailed.now = NOON + timedelta(days=31)
+    assert mailed.ask(mailed.link())[0].headers["location"] == JACKETS, "it leads on, and says of nobody that they came"
+    assert mailed.automated == [False, False], "it is a click all the same"
 
 
 class Full:

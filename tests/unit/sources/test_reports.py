@@ -7,12 +7,16 @@ from datetime import timedelta
 import pytest
 from tests.shop import NOON
 
-from wayline.sources.reports import decision_in, is_made_by_machine, report
+from wayline.observation.feedback import is_made_by_machine
+from wayline.sources.reports import decision_in, report
 
 MACHINES = """
 Mozilla/5.0 | Googlebot/2.1 (+http://www.google.com/bot.html) | Slackbot-LinkExpanding 1.0 | python-requests/2.31
 curl/8.4 | Go-http-client/2.0 | Mozilla/5.0 (compatible; Barracuda Sentinel) | BingPreview/1.0b | okhttp/4.9
 Mozilla/5.0 HeadlessChrome/120.0 | Mimecast URL Scanner | Java/1.8.0_292 | Proofpoint URL Defense
+Mozilla/5.0 (compatible; Trellix) | virustotal | facebookexternalhit/1.1 | WhatsApp/2.1 | WinHttp-Autoproxy
+aiohttp/3.9 | Selenium 4 | FortiGuard fortinet | SkypeUriPreview | Microsoft Office Existence Discovery | Perl 5
+UptimeMonitor
 """
 PEOPLE = """
 Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148
