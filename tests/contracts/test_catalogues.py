@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.contracts.test_importing import wayline
 
-from wayline.domain import Product
+from wayline.domain import Product, Signal
 from wayline.errors import SenderError
 from wayline.runtime.cataloguing import Catalogued, FeedSettings, bring_catalog, current_shelf
 from wayline.runtime.dropping import drops_of, once
@@ -221,11 +221,31 @@ def test_products_that_only_pages_told_of_never_vanish(store: Store, tmp_path: P
     assert brought(store, file(tmp_path, listed("A")), is_whole=True).vanished == 0
 
 
+STRICT = {"Product Changed": Signal(name="Product Changed", requires=("name",), refuses=True)}
+
+
+def test_a_row_keeps_to_what_signals_yaml_agreed_and_what_is_gone_is_gone_all_the_same(
+    store: Store, tmp_path: Path
+) -> None:
+    def bring(text: str, made: datetime) -> Catalogued:
+        path = file(tmp_path, text, made=made)
+        return bring_catalog(path, store, SHOP, FeedSettings(is_whole=True), NOW, signals=STRICT)
+
+    first = bring("sku,name,available\nA,Tent,3\nB,Rope,4\nC,,5\n", MADE)
+    assert (first.report.stored, first.report.refused) == (2, {"contract": 1})
+    assert current_shelf(store, SHOP).product("C") is None
+    # That a product is gone carries no name: it is noted and never refused, or the product would be sold on.
+    assert bring("sku,name,available\nA,Tent,3\n", NOW).vanished == 1
+    assert product(store, "B").available == 0
+    (gone,) = [event for event in store.log.read(0, 100) if event.properties["sku"] == "B" and event.notes]
+    assert gone.notes == ("contract: it lacks name",)
+
+
 # ------------------------------------------------------------------ dropped, and by hand
 
 
 def test_catalogues_are_dropped_too(store: Store, tmp_path: Path) -> None:
-    (drop,) = drops_of(tmp_path, {**SHOP, "sources": {"erp": {"kind": "catalog", "full": True}}})
+    (drop,) = drops_of(tmp_path, {**SHOP, "sources": {"erp": {"kind": "catalog", "full": True}}}, STRICT)
     for day, skus in ((2, ("A", "B")), (1, ("A",))):
         drop.inbox.mkdir(parents=True, exist_ok=True)
         file(drop.inbox, listed(*skus), made=NOW - timedelta(days=day))
@@ -234,6 +254,9 @@ def test_catalogues_are_dropped_too(store: Store, tmp_path: Path) -> None:
     file(drop.inbox, BOMB, "bomb.xml")
     ((taken,), _) = once(drop, store, NOW, lambda progress: None)
     assert "document type" in taken.problem and taken.moved_to == drop.inbox / "refused" / "bomb.xml"
+    file(drop.inbox, "sku,name,available\nA,,9\n", "nameless.csv")
+    ((taken,), _) = once(drop, store, NOW, lambda progress: None)
+    assert taken.reports[0].refused == {"contract": 1} and product(store, "A").available != 9
 
 
 def test_the_command_brings_a_catalogue_in_and_shows_a_product(tmp_path: Path) -> None:
@@ -243,6 +266,9 @@ def test_the_command_brings_a_catalogue_in_and_shows_a_product(tmp_path: Path) -
     assert done.returncode == 0 and "1  rows refused: bad_cell" in done.stdout, done.stderr
     shown = wayline("catalog", "show", shop, "J-M").stdout
     assert "Rain & wind jacket, red / M" in shown and "79.90 EUR, instead of 99.90" in shown and "ago" in shown
+    (shop / "signals.yaml").write_text("Product Changed: {requires: nothing_has_it, broken: refused}\n")
+    strict = wayline("catalog", "import", shop, file(tmp_path, listed("A"), "feed.csv"))
+    assert "rows refused: contract" in strict.stdout, strict.stderr
     none = wayline("catalog", "show", shop, "J-N")
     assert none.returncode == 1 and "Did you mean 'J-M'?" in none.stderr
 

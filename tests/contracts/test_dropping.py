@@ -13,6 +13,7 @@ import pytest
 from tests.contracts.test_importing import wayline
 from tests.contracts.test_serving import replaced, serve, shop_folder
 
+from wayline.domain import Signal
 from wayline.errors import AuthorError, StoreUnavailable
 from wayline.runtime import dropping, importing
 from wayline.runtime.dropping import Drop, Dropped, Dropping, begun, drops_of, once, settled, take_in
@@ -35,7 +36,7 @@ def settings(**said: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def drop(tmp_path: Path) -> Drop:
-    (found,) = drops_of(tmp_path, settings())
+    (found,) = drops_of(tmp_path, settings(), {})
     return found
 
 
@@ -72,7 +73,7 @@ def test_a_file_is_taken_in_fires_as_its_source_and_moves_to_done(drop: Drop, st
 
 
 def test_history_starts_nothing_where_the_source_says_so(tmp_path: Path, store: Store) -> None:
-    (drop,) = drops_of(tmp_path, settings(fires=False))
+    (drop,) = drops_of(tmp_path, settings(fires=False), {})
     put(drop, "old.csv", receipts(1))
     looked(drop, store)
     assert [event.fires for event in store.log.read(0, 10)] == [False]
@@ -118,12 +119,21 @@ def test_what_may_still_be_written_is_left_alone(drop: Drop, store: Store) -> No
 
 
 def test_where_markers_are_used_a_file_waits_for_its_own(tmp_path: Path, store: Store) -> None:
-    (drop,) = drops_of(tmp_path, settings(complete="marker"))
+    (drop,) = drops_of(tmp_path, settings(complete="marker"), {})
     put(drop, "a.csv", receipts(1))
     assert looked(drop, store) == []
     put(drop, "a.csv.done", "")
     assert [each.file for each in looked(drop, store)] == ["a.csv"]
     assert not (drop.inbox / "a.csv.done").exists()
+
+
+def test_what_breaks_what_signals_yaml_refuses_is_refused_from_a_file_too(tmp_path: Path, store: Store) -> None:
+    signals = {"Store Purchase": Signal(name="Store Purchase", values={"revenue": (999,)}, refuses=True)}
+    (drop,) = drops_of(tmp_path, settings(), signals)
+    put(drop, "a.csv", receipts(1) + "kiel,2,2026-11-24 10:00,socks,1,5.00,c2\n")
+    (taken,) = looked(drop, store)
+    assert stored(store) == ["store-purchase:kiel:1"] and taken.reports[0].refused == {"contract": 1}
+    assert "signals.yaml" in (drop.inbox / "refused" / "a.csv.refused.csv").read_text()
 
 
 class Killed(BaseException):
@@ -166,7 +176,7 @@ def waited(until: Any, seconds: float = 10) -> None:
 
 
 def test_served_it_waits_until_a_file_has_stood_still_by_its_own_clock(tmp_path: Path, store: Store) -> None:
-    (drop,) = drops_of(tmp_path, settings(settle="20 seconds", every="1 second"))
+    (drop,) = drops_of(tmp_path, settings(settle="20 seconds", every="1 second"), {})
     now = [NOW]
     told: list[int] = []
     serving = Dropping(store, [drop], on_stored=lambda: told.append(1), clock=lambda: now[0])
@@ -220,11 +230,14 @@ def till_shop(folder: Path) -> Path:
 def test_a_served_shop_takes_in_what_a_till_drops(tmp_path: Path) -> None:
     shop = till_shop(tmp_path / "shop")
     inbox = shop / "inbox" / "till"
+    (shop / "signals.yaml").write_text("Store Purchase: {values: {revenue: [999]}, broken: refused}\n")
     with serve(shop) as (running, _):
         waited(inbox.is_dir, 20)
         (inbox / ".a.csv").write_text(receipts(1, 2))
         (inbox / ".a.csv").rename(inbox / "a.csv")
         waited((inbox / "done" / "a.csv").exists, 20)
+        (inbox / "b.csv").write_text(receipts(3, price="5.00"))
+        waited((inbox / "refused" / "b.csv").exists, 20)
         running.terminate()
         assert running.wait(20) == 0
     with open_store(shop / ".wayline") as kept:
@@ -242,6 +255,9 @@ def test_the_command_takes_in_what_lies_there_and_says_what_became_of_it(tmp_pat
     assert "a.csv changed a moment ago" in left.stdout and "nothing to take in" in left.stdout, left.stderr
     done = wayline("sources", "drop", shop, "--at-once")
     assert done.returncode == 0 and "refused: bad_cell" in done.stdout and "refused/a.csv" in done.stdout
+    (shop / "signals.yaml").write_text("Store Purchase: {values: {revenue: [1]}, broken: refused}\n")
+    (shop / "inbox" / "till" / "b.csv").write_text(receipts(2))
+    assert "1  rows refused: contract" in wayline("sources", "drop", shop, "--at-once").stdout
     none = wayline("sources", "drop", shop, "--only", "web")
     assert none.returncode == 3 and 'kind = "drop"' in none.stderr
 
@@ -285,7 +301,7 @@ def test_a_grocer_s_tills_are_read_by_a_mapping_of_their_own(
 
     rows = pq.read_table(real_data("complete-journey/transactions_sample.parquet")).slice(0, 2000)
     (tmp_path / "till.yaml").write_text(TILL)
-    (drop,) = drops_of(tmp_path, settings(mapping="till.yaml", fires=False))
+    (drop,) = drops_of(tmp_path, settings(mapping="till.yaml", fires=False), {})
     drop.inbox.mkdir(parents=True)
     for name, part in (("a", rows.slice(0, 1500)), ("b", rows)):
         pq.write_table(part, drop.inbox / f"{name}.parquet")
@@ -303,5 +319,5 @@ def test_a_grocer_s_tills_are_read_by_a_mapping_of_their_own(
 
 def test_a_mapping_nobody_made_is_told_before_anything_is_served(tmp_path: Path) -> None:
     with pytest.raises(AuthorError, match="no mapping can be read here"):
-        drops_of(tmp_path, settings(mapping="tills.yaml"))
+        drops_of(tmp_path, settings(mapping="tills.yaml"), {})
     assert dropping.KINDS[0] == "drop"

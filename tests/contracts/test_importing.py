@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from wayline.domain import Event
+from wayline.domain import Event, Signal
 from wayline.errors import OperatorError, StoreUnavailable
 from wayline.runtime import importing
 from wayline.runtime.importing import Import, Progress, import_table, preview_table, rehearse_table
@@ -222,6 +222,32 @@ def test_progress_only_grows_and_ends_at_the_whole(store: Store, tmp_path: Path,
     assert [each.place for each in seen] == sorted(each.place for each in seen)
 
 
+BROKEN = {"Order Completed": Signal(name="Order Completed", values={"revenue": (1998,)}, refuses=True)}
+
+
+def test_a_row_that_breaks_what_signals_yaml_refuses_is_refused_with_that_reason(
+    store: Store, tmp_path: Path, mapping: TableMapping
+) -> None:
+    said = told(tmp_path, mapping, [*rows(4), "Z1,hat,1,2.50,2026-11-01,zoe,"], signals=BROKEN)
+    (shown,) = [each for each in preview_table(said, 5) if each.message["userId"] == "zoe"]
+    assert shown.event is None and "signals.yaml" in shown.refusal
+    rehearsed = rehearse_table(said)
+    report = import_table(said, store.log, store.vault)
+    assert (rehearsed.refused, rehearsed.accepted) == (report.refused, report.accepted) == ({"contract": 1}, 2)
+    assert [event.properties["revenue"] for event in events(store.log)] == [1998, 1998]
+    assert [(each.code, each.name) for each in store.log.rejections()] == [("contract", "Order Completed")]
+    assert "signals.yaml" in (tmp_path / "refused.csv").read_text()
+
+
+def test_a_row_that_breaks_what_is_only_noted_is_kept_with_the_note(
+    store: Store, tmp_path: Path, mapping: TableMapping
+) -> None:
+    noted = {"Order Completed": Signal(name="Order Completed", requires=("shipping",))}
+    said = told(tmp_path, mapping, rows(2), signals=noted)
+    assert import_table(said, store.log, store.vault).accepted == rehearse_table(said).accepted == 1
+    assert events(store.log)[0].notes[-1] == "contract: it lacks shipping"
+
+
 def test_a_rehearsal_judges_alike_and_stores_nothing(store: Store, tmp_path: Path, mapping: TableMapping) -> None:
     lines = [*rows(20), "B2,hat,one,1,2026-11-01,eve,", "B4,hat,1,1,2026-11-01,0,"]
     rehearsed = rehearse_table(told(tmp_path, mapping, lines))
@@ -271,6 +297,18 @@ def test_the_command_previews_rehearses_and_imports(shop: Path, tmp_path: Path, 
     assert (done.returncode, report["stored"], report["refused"]) == (0, 2, {"wrong_width": 1})
     assert Path(report["refused_path"]).read_text().splitlines()[1].endswith('"B3,hat"')
     assert "2  stored before: duplicates" in wayline(*said).stdout
+
+
+def test_the_command_refuses_what_the_shop_s_signals_yaml_refuses(shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("\n".join([HEADER, *rows(2), "Z1,hat,1,2.50,2026-11-01,zoe,"]))
+    (shop / "signals.yaml").write_text("Order Completed: {values: {revenue: [1998]}, broken: refused}\n")
+    said = ("import", file, "--mapping", tmp_path / "mapping.yaml", "--into", shop)
+    for more, count in (("--dry-run", "would be stored"), ("--replay", "stored")):
+        done = wayline(*said, more)
+        assert f"1  {count}" in done.stdout and "1  rows refused: contract" in done.stdout, done.stdout + done.stderr
+    tried = wayline("simulate", shop, "--history", file, "--mapping", tmp_path / "mapping.yaml")
+    assert tried.returncode == 0 and "1  rows refused: contract" in tried.stderr
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,9 @@ def import_(
     refused = folder / KEPT / "imports" / f"{file.stem}.refused.csv"
     with opened(folder, is_new=True) as store:
         done = cataloguing.bring_catalog(
-            file, store, playbook.settings, settings, datetime.now(UTC), progress=_counting, refused_path=refused
-        )
+            file, store, playbook.settings, settings, datetime.now(UTC),
+            progress=_counting, refused_path=refused, signals=playbook.signals,
+        )  # fmt: skip
     if as_json:
         print_json(done)
     else:

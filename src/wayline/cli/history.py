@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from wayline.cli.terminal import AsJson, Folder, app, opened, print_json
 from wayline.errors import AuthorError
 
 if TYPE_CHECKING:
+    from wayline.domain import Signal
     from wayline.store.opening import Store
 
 __all__ = ["import_", "simulate"]
@@ -111,7 +112,7 @@ def simulate(
         grain=timedelta(seconds=grain),
     )  # fmt: skip
     playbook = read_playbook(folder)
-    with _history(history or folder, folder, mapping) as store:
+    with _history(history or folder, folder, mapping, playbook.signals) as store:
         run = dryrun.dry_run(
             store.log.chronicle(), playbook, assume=assumed, options=options, vault=store.vault,
             products=map(dryrun.without_stock, store.state.products()), on_progress=_by_day,
@@ -125,7 +126,7 @@ def simulate(
 
 
 @contextmanager
-def _history(path: Path, folder: Path, mapping: str) -> Iterator[Store]:
+def _history(path: Path, folder: Path, mapping: str, signals: Mapping[str, Signal]) -> Iterator[Store]:
     """The stores of a shop's folder, or of a file brought into memory for as long as it is looked at."""
     if path.is_dir():
         with opened(path) as store:
@@ -137,7 +138,7 @@ def _history(path: Path, folder: Path, mapping: str) -> Iterator[Store]:
 
     with open_store() as store:
         currency, zone = money_and_zone(folder)
-        said = read_in(path, mapping, currency=currency, zone=zone)
+        said = read_in(path, mapping, currency=currency, zone=zone, signals=signals)
         report = import_table(said, store.log, store.vault, _counting)
         print("\n".join(in_words(report, is_rehearsal=False)), file=sys.stderr)
         yield store

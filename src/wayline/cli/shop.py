@@ -67,7 +67,7 @@ def _of_sources(folder: Path, playbook: Playbook, text: str) -> Iterator[tuple[b
     for name, said in settings.get("sources", {}).items():
         line = places.value[name].line if places is not None and isinstance(places.value, Mapping) else 1
         try:
-            drops_of(folder, {**settings, "sources": {name: said}})
+            drops_of(folder, {**settings, "sources": {name: said}}, playbook.signals)
             open_receivers({name: said}, os.environ, Shop(currency=playbook.currency, folder=folder))
         except AuthorError as error:
             for each in error.problems or (Problem("wayline.toml", line, f"source {name}: {error}"),):

@@ -34,8 +34,9 @@ def drop(
     from wayline.runtime import dropping
     from wayline.runtime.folders import read_files
 
-    settings = compile_playbook(read_files(folder)).settings
-    drops = [each for each in dropping.drops_of(folder, settings) if only in ("", each.source)]
+    playbook = compile_playbook(read_files(folder))
+    found_drops = dropping.drops_of(folder, playbook.settings, playbook.signals)
+    drops = [each for each in found_drops if only in ("", each.source)]
     if not drops:
         raise OperatorError(
             f'{folder}: no drop folder {only or "is named"}. Add [sources.till] with kind = "drop" and mapping = '

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from wayline.domain import Product
+from wayline.domain import Product, Signal
 from wayline.errors import SenderError
 from wayline.observation.catalog import DISCONTINUED, Shelf
 from wayline.runtime.collecting import Collector, Delivered
@@ -58,18 +59,22 @@ def bring_catalog(
     *,
     progress: Callable[[Progress], None] = lambda progress: None,
     refused_path: Path | None = None,
+    signals: Mapping[str, Signal] | None = None,
 ) -> Catalogued:
     """Store what a catalogue says; raises SenderError where the file is none, or where too much would vanish.
 
-    `shop` is what wayline.toml says.
+    `shop` is what wayline.toml says, `signals` what is agreed of events by name.
     """
     currency = str(shop.get("shop", {}).get("currency", "EUR"))
     taxonomy = read_taxonomy(settings.taxonomy_path) if settings.taxonomy_path is not None else {}
     feed = opened_feed(path, source=settings.source, currency=currency, format=settings.format, taxonomy=taxonomy)
-    report = import_table(_import(feed, now, settings, refused_path), store.log, store.vault, progress)
+    told = replace(_import(feed, now, settings, refused_path), signals=signals or {})
+    report = import_table(told, store.log, store.vault, progress)
     gone = _gone(feed, store, shop, settings) if settings.is_whole else {}
-    messages = [vanished(sku, max(feed.as_of, told.described_as_of or feed.as_of)) for sku, told in gone.items()]
-    collector = Collector(store.log, store.vault, currency=currency)
+    messages = [vanished(sku, max(feed.as_of, product.described_as_of or feed.as_of)) for sku, product in gone.items()]
+    # What a whole feed no longer lists is our conclusion and carries what we know. Refused, it would be sold on.
+    noted = {name: replace(signal, refuses=False) for name, signal in (signals or {}).items()}
+    collector = Collector(store.log, store.vault, currency=currency, signals=noted)
     for start in range(0, len(messages), BATCH_MAX):
         collector.collect(Delivered(messages[start : start + BATCH_MAX], settings.source, now, fires=settings.fires))
     return Catalogued(report, len(gone))

@@ -20,6 +20,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from wayline.domain import Signal
 from wayline.errors import SenderError, StoreUnavailable
 from wayline.playbook.grammar import duration
 from wayline.runtime.arrivals import arrivals, mappings_called
@@ -72,6 +73,8 @@ class Drop(Struct, frozen=True, kw_only=True):
     """How catalogues are read, where that is what is dropped."""
     shop: Mapping[str, Any] = {}
     """What wayline.toml says."""
+    signals: Mapping[str, Signal] = {}
+    """What is agreed of events by name."""
     keep: timedelta = timedelta(days=30)
     """How long what is done is kept: it holds what people bought, in the open."""
 
@@ -100,8 +103,11 @@ class _Stopped(Exception):
     """The process is asked to end; what is in `working/` goes on at the next start."""
 
 
-def drops_of(folder: Path, settings: Mapping[str, Any]) -> list[Drop]:
-    """The drop folders a shop's settings name; raises AuthorError for a mapping that cannot be read."""
+def drops_of(folder: Path, settings: Mapping[str, Any], signals: Mapping[str, Signal]) -> list[Drop]:
+    """The drop folders a shop's settings name; raises AuthorError for a mapping that cannot be read.
+
+    `signals` is what is agreed of events by name: files keep to it as every other source does.
+    """
     shop = settings.get("shop", {})
     currency, zone = str(shop.get("currency", "EUR")), str(shop.get("zone", "UTC"))
     drops = []
@@ -117,6 +123,7 @@ def drops_of(folder: Path, settings: Mapping[str, Any]) -> list[Drop]:
                     mappings=tuple(replace(for_shop(each, currency, zone), source=source) for each in mappings),
                     feed=_feed(source, said) if said["kind"] == "catalog" else None,
                     shop=settings,
+                    signals=signals,
                     **_options(said),
                 )
             )
@@ -165,7 +172,16 @@ def take_in(drop: Drop, store: Store, path: Path, now: datetime, progress: Calla
     try:
         if drop.feed is not None:
             refused_path = beside.with_name(f"{path.name}.refused.csv")
-            done = bring_catalog(path, store, drop.shop, drop.feed, now, progress=progress, refused_path=refused_path)
+            done = bring_catalog(
+                path,
+                store,
+                drop.shop,
+                drop.feed,
+                now,
+                progress=progress,
+                refused_path=refused_path,
+                signals=drop.signals,
+            )
             reports, vanished = [done.report], done.vanished
         else:
             reports, passed_over = _imported(drop, store, path, now, progress)
@@ -192,6 +208,7 @@ def _imported(
                 received_at=now,
                 refused_path=drop.inbox / _REFUSED / f"{path.name}{suffix}.refused.csv",
                 fires=drop.fires,
+                signals=drop.signals,
             )
             reports.append(import_table(told, store.log, store.vault, progress))
     return reports, tuple(others)

@@ -18,13 +18,15 @@ from typing import IO, Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from wayline.domain import Event
+from wayline.domain import Event, Signal
 from wayline.errors import OperatorError, Rejected
-from wayline.observation.events import parse_batch
+from wayline.observation.events import Parsed, parse_batch
+from wayline.observation.quality import agreed
 from wayline.runtime.arrivals import arrivals, fitting, mappings_called, money_and_zone
 from wayline.runtime.collecting import Collector, Delivered
-from wayline.runtime.folders import KEPT
+from wayline.runtime.folders import KEPT, read_playbook
 from wayline.sources import RefusedRow, Told
 from wayline.sources.feeds import Feed
 from wayline.sources.mapping import TableMapping, for_shop
@@ -68,6 +70,8 @@ class Import(Struct, frozen=True, kw_only=True):
     """What it is called where people read of it; the file's name if nothing is said."""
     fires: bool = False
     """Whether the events may start journeys, as in a replay; history by itself starts nothing."""
+    signals: Mapping[str, Signal] = {}
+    """What is agreed of events by name: a file keeps to it as every other source does."""
 
 
 class Progress(Struct, frozen=True):
@@ -115,7 +119,7 @@ def import_table(
     told: Import, log: Log, vault: Vault, progress: Callable[[Progress], None] = lambda progress: None
 ) -> Report:
     """Store every message of the file; raises SenderError or AuthorError where the file as a whole cannot be read."""
-    collector = Collector(log, vault, currency=told.mapping.currency)
+    collector = Collector(log, vault, currency=told.mapping.currency, signals=told.signals)
 
     def store(items: Sequence[Mapping[str, Any]]) -> _Stored:
         delivered = Delivered(items, told.mapping.source, told.received_at, fires=told.fires)
@@ -137,7 +141,7 @@ def rehearse_table(told: Import, progress: Callable[[Progress], None] = lambda p
                 why[item["messageId"]] = (verdict.code, f"{verdict.field}: {verdict.reason}")
         return _Stored(0, 0, 0, why)
 
-    return _run(msgspec.structs.replace(told, token_path=None), judge, progress)
+    return _run(replace(told, token_path=None), judge, progress)
 
 
 def preview_table(told: Import, count_max: int = 5) -> tuple[Previewed, ...]:
@@ -166,6 +170,7 @@ def prepared(
     One, or of an archive one for each member that a mapping reads.
     """
     currency, zone = money_and_zone(folder)
+    signals = read_playbook(folder).signals
     candidates = [for_shop(each, currency, zone) for each in mappings_called(mapping)]
     with arrivals(file, candidates) as (found, _):
         now = datetime.now(UTC)
@@ -178,15 +183,24 @@ def prepared(
                 refused_path=refused_path or folder / KEPT / "imports" / f"{each.path.stem}.refused.csv",
                 token_path=folder / KEPT / "imports" / f"{each.path.stem}.token",
                 fires=fires,
+                signals=signals,
             )
             for each in found
         ]
 
 
-def read_in(file: Path, mapping: str, *, currency: str = "EUR", zone: str = "UTC") -> Import:
+def read_in(
+    file: Path,
+    mapping: str,
+    *,
+    currency: str = "EUR",
+    zone: str = "UTC",
+    signals: Mapping[str, Signal] | None = None,
+) -> Import:
     """A file and its mapping by name or path, checked as a whole before anything is made or opened."""
     candidates = [for_shop(each, currency, zone) for each in mappings_called(mapping)]
-    return Import(path=file, mapping=fitting(file, candidates), received_at=datetime.now(UTC))
+    fits = fitting(file, candidates)
+    return Import(path=file, mapping=fits, received_at=datetime.now(UTC), signals=signals or {})
 
 
 def in_words(report: Report, *, is_rehearsal: bool) -> list[str]:
@@ -301,8 +315,8 @@ def _under(prefix: str, counts: Counter[str]) -> dict[str, int]:
     return {key.removeprefix(prefix): count for key, count in counts.most_common() if key.startswith(prefix)}
 
 
-def _verdicts(items: Sequence[Mapping[str, Any]], told: Import) -> list[Any]:
-    return parse_batch(
+def _verdicts(items: Sequence[Mapping[str, Any]], told: Import) -> list[Parsed | Rejected]:
+    verdicts = parse_batch(
         items,
         source=told.mapping.source,
         received_at=told.received_at,
@@ -311,6 +325,17 @@ def _verdicts(items: Sequence[Mapping[str, Any]], told: Import) -> list[Any]:
         currency=told.mapping.currency,
         fires=told.fires,
     )
+    return [_judged(verdict, told.signals) for verdict in verdicts]
+
+
+def _judged(verdict: Parsed | Rejected, signals: Mapping[str, Signal]) -> Parsed | Rejected:
+    """The verdict the collector would come to, who asks what is agreed of the event as well."""
+    if isinstance(verdict, Rejected):
+        return verdict
+    try:
+        return replace(verdict, event=agreed(verdict.event, signals))
+    except Rejected as broken:
+        return broken
 
 
 # ------------------------------------------------------------------ beside the log

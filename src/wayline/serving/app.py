@@ -97,7 +97,7 @@ def run(folder: Path, *, host: str = "127.0.0.1", port: int = 8400) -> None:
                     playbook.settings.get("sources", {}), os.environ, _shop(store, playbook, folder)
                 )
                 keys = _keys(playbook, os.environ, folder / "wayline.toml")
-                drops = drops_of(folder, playbook.settings)
+                drops = drops_of(folder, playbook.settings, playbook.signals)
                 polling = _polling(store, playbook, receivers)
                 serving = compose(
                     store,
