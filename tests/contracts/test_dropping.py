@@ -168,6 +168,104 @@ def test_done_files_are_not_kept_for_ever(drop: Drop, store: Store) -> None:
     assert list((drop.inbox / "done").iterdir()) == []
 
 
+def bad(day: int) -> str:
+    return receipts() + f"kiel,{day},yesterday,socks,1,9.99,c{day}\n"
+
+
+def lying(drop: Drop, where: str) -> list[str]:
+    return sorted(path.name for path in (drop.inbox / where).iterdir())
+
+
+def test_each_day_s_refused_rows_and_reasons_lie_beside_that_day_s_file(drop: Drop, store: Store) -> None:
+    for day in (1, 2):
+        put(drop, "stock.csv", bad(day))
+        looked(drop, store)
+    put(drop, "stock.csv", "what,ever\n3,3\n")
+    looked(drop, store)
+    assert lying(drop, "refused") == [
+        "stock-2.csv", "stock-2.csv.refused.csv", "stock-3.csv", "stock-3.csv.reason.txt", "stock.csv",
+        "stock.csv.refused.csv",
+    ]  # fmt: skip
+    for name, day in (("stock.csv", 1), ("stock-2.csv", 2)):
+        assert f"kiel,{day},yesterday" in (drop.inbox / "refused" / name).read_text()
+        assert f"kiel,{day},yesterday" in (drop.inbox / "refused" / f"{name}.refused.csv").read_text()
+    # Whoever takes the file away and leaves its refused rows does not lose them to the next day either.
+    (drop.inbox / "refused" / "stock.csv").unlink()
+    put(drop, "stock.csv", bad(4))
+    (taken,) = looked(drop, store)
+    assert taken.moved_to.name == "stock-4.csv"
+    assert "kiel,1,yesterday" in (drop.inbox / "refused" / "stock.csv.refused.csv").read_text()
+
+
+def test_killed_half_way_its_refused_rows_lie_beside_it_once_and_whole(
+    drop: Drop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH_MAX", 2)
+    put(drop, "a.csv", bad(1))
+    looked(drop, store)
+    put(drop, "a.csv", bad(7) + "\n".join(receipts(*range(20, 26)).splitlines()[1:]) + "\n")
+
+    def die(progress: importing.Progress) -> None:
+        raise Killed
+
+    (path,) = begun(drop, settled(drop, NOW)[0])
+    with pytest.raises(Killed):
+        take_in(drop, store, path, NOW, die)
+    (taken,) = looked(drop, store)
+    assert lying(drop, "refused") == ["a-2.csv", "a-2.csv.refused.csv", "a.csv", "a.csv.refused.csv"]
+    assert (taken.refused, len(stored(store))) == (1, 6)
+    assert (drop.inbox / "refused" / "a-2.csv.refused.csv").read_text().count("kiel,7,yesterday") == 1
+
+
+def test_nothing_that_lies_in_done_is_written_over(drop: Drop, store: Store) -> None:
+    put(drop, "a.csv", receipts(1))
+    (path,) = begun(drop, settled(drop, NOW)[0])
+    (drop.inbox / "done" / "a.csv").write_text("put there by hand meanwhile")
+    assert take_in(drop, store, path, NOW, lambda progress: None).moved_to.name == "a-2.csv"
+    assert (drop.inbox / "done" / "a.csv").read_text() == "put there by hand meanwhile"
+
+
+def test_a_directory_or_a_file_that_cannot_be_deleted_stops_no_source(
+    drop: Drop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = datetime.now(UTC) + timedelta(days=60)
+    put(drop, "a.csv", receipts(1))
+    looked(drop, store)
+    for where in ("done", "refused", "working"):
+        (drop.inbox / where / "by-hand").mkdir()
+    (drop.inbox / "done" / "link.csv").symlink_to(drop.inbox / "nowhere")
+    put(drop, "b.csv", receipts(2))
+    assert [each.file for each in looked(drop, store, later)] == ["b.csv"]
+    assert lying(drop, "done") == ["by-hand", "link.csv"] and lying(drop, "working") == ["by-hand"]
+
+    delete = Path.unlink
+
+    def kept(path: Path, **how: Any) -> None:
+        if path.name == "c.csv":
+            raise PermissionError(13, "Permission denied")
+        delete(path, **how)
+
+    put(drop, "c.csv", receipts(3))
+    looked(drop, store)
+    put(drop, "d.csv", receipts(4))
+    monkeypatch.setattr(Path, "unlink", kept)
+    serving = Dropping(store, [drop], clock=lambda: later + timedelta(days=60))
+    serving._watches[0].whole = lambda now: settled(drop, NOW)[0]  # type: ignore[method-assign]
+    serving._run(serving._watches)
+    assert len(stored(store)) == 4 and "d.csv" in lying(drop, "done")
+
+
+def test_refused_files_and_their_companions_are_not_kept_for_ever_either(drop: Drop, store: Store) -> None:
+    put(drop, "a.csv", bad(1))
+    put(drop, "b.csv", "what,ever\n1,2\n")
+    looked(drop, store)
+    assert lying(drop, "refused") == ["a.csv", "a.csv.refused.csv", "b.csv", "b.csv.reason.txt"]
+    looked(drop, store, datetime.now(UTC) + timedelta(days=29))
+    assert len(lying(drop, "refused")) == 4
+    looked(drop, store, datetime.now(UTC) + timedelta(days=31))
+    assert lying(drop, "refused") == []
+
+
 def waited(until: Any, seconds: float = 10) -> None:
     ends = time.monotonic() + seconds
     while not until():

@@ -4,14 +4,18 @@ A file is taken once it is whole: it has not changed for a while, or, where its 
 it (`sales.csv.done`). Names that are written under until they are whole (`.sales.csv`, `sales.csv.part`) are left
 alone. What is taken moves to `working/` and from there to `done/`; a file of which rows were refused to `refused/`,
 with those rows and the reasons beside it. What is found in `working/` is a file during which the process died: it is
-read again from the start, and what was stored of it already is found to be stored.
+read again from the start, and what was stored of it already is found to be stored. A file gets a name that is free in
+all three when it is begun, so that what lies beside it has that name too, and no day writes over another.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
+import stat
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +56,7 @@ KINDS: Final = ("drop", "catalog")
 _WORKING, _DONE, _REFUSED = "working", "done", "refused"
 _MARKER: Final = ".done"
 _UNFINISHED: Final = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".uploading", _MARKER)
-_NAMES_MAX: Final = 10_000  # files of one name in done/ or refused/, told apart by a number
+_COMPANION: Final = re.compile(r"(\.\d+)?\.refused\.csv$|\.reason\.txt$")  # what lies beside a file in refused/
 _FILES_MAX: Final = 1_000  # files taken out of one inbox at one look
 
 
@@ -76,7 +80,7 @@ class Drop(Struct, frozen=True, kw_only=True):
     signals: Mapping[str, Signal] = {}
     """What is agreed of events by name."""
     keep: timedelta = timedelta(days=30)
-    """How long what is done is kept: it holds what people bought, in the open."""
+    """How long what is done or refused is kept: it holds what people bought, in the open."""
 
 
 class Dropped(Struct, frozen=True):
@@ -155,12 +159,13 @@ def begun(drop: Drop, whole: Sequence[Path]) -> list[Path]:
     """These whole files in `working/`, with what is left there of a look that was cut off; the oldest first."""
     for name in (_WORKING, _DONE, _REFUSED):
         (drop.inbox / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    taken = _names_in(drop) if whole else set()
     for path in whole:
-        target = drop.inbox / _WORKING / path.name
-        if not target.exists():
-            path.rename(target)
-            _marker(path).unlink(missing_ok=True)
-    return sorted((drop.inbox / _WORKING).iterdir(), key=_age)
+        target = drop.inbox / _WORKING / _free(path.name, taken)
+        taken.add(target.name)
+        path.rename(target)
+        _marker(path).unlink(missing_ok=True)
+    return sorted((path for path in (drop.inbox / _WORKING).iterdir() if path.is_file()), key=_age)
 
 
 def take_in(drop: Drop, store: Store, path: Path, now: datetime, progress: Callable[[Progress], None]) -> Dropped:
@@ -189,7 +194,9 @@ def take_in(drop: Drop, store: Store, path: Path, now: datetime, progress: Calla
         problem = str(error)
         beside.with_name(f"{path.name}.reason.txt").write_text(f"{problem}\n", "utf-8")
     is_clean = not problem and not any(report.refused for report in reports)
-    target = _free(drop.inbox / _DONE / path.name if is_clean else beside)
+    folder = drop.inbox / (_DONE if is_clean else _REFUSED)
+    # Free since it was begun, but for what somebody put there by hand.
+    target = folder / _free(path.name, {each.name for each in folder.iterdir()})
     path.rename(target)
     return Dropped(drop.source, path.name, target, tuple(reports), problem, passed_over, vanished)
 
@@ -214,12 +221,17 @@ def _imported(
     return reports, tuple(others)
 
 
-def _free(path: Path) -> Path:
-    """A path nothing is at: the same name may be dropped every day."""
-    if not path.exists():
-        return path
-    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(2, _NAMES_MAX))
-    return next(each for each in numbered if not each.exists())
+def _names_in(drop: Drop) -> set[str]:
+    """Names of files that are or were here, also of those of which only what lay beside them is left."""
+    found = {path.name for name in (_WORKING, _DONE, _REFUSED) for path in (drop.inbox / name).iterdir()}
+    return found | {_COMPANION.sub("", name) for name in found}
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """The name, numbered if something has it: the same name may be dropped every day."""
+    path = Path(name)
+    numbered = (f"{path.stem}-{number}{path.suffix}" for number in itertools.count(2))
+    return next(each for each in itertools.chain((name,), numbered) if each not in taken)
 
 
 def _age(path: Path) -> tuple[float, str]:
@@ -231,13 +243,17 @@ def _marker(path: Path) -> Path:
 
 
 def forget(drop: Drop, now: datetime) -> None:
-    """Delete what was done long ago.
+    """Delete what was done or refused long ago, and was put here by us: files alone.
 
-    Files that are done hold people's names and addresses in the open, so they are not kept for ever.
+    They hold people's names and addresses in the open, so they are not kept for ever.
     """
-    for path in (drop.inbox / _DONE).iterdir():
-        if now - datetime.fromtimestamp(path.stat().st_ctime, UTC) > drop.keep:
-            path.unlink()
+    for path in [*(drop.inbox / _DONE).iterdir(), *(drop.inbox / _REFUSED).iterdir()]:
+        try:
+            told = path.lstat()
+            if stat.S_ISREG(told.st_mode) and now - datetime.fromtimestamp(told.st_ctime, UTC) > drop.keep:
+                path.unlink()
+        except OSError as error:
+            _log.warning("a dropped file cannot be deleted", source=drop.source, path=str(path), reason=str(error))
 
 
 # ------------------------------------------------------------------ what is whole
