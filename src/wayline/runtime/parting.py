@@ -7,7 +7,7 @@ they had never been one. It is one transaction of the engine, like any turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Anew", "part", "resolved_anew"]
 
 _EVENTS_MAX = 10_000_000  # of all who are involved in one split
-_HANDLES_MAX = 200  # looked for in one reading of the log
+_READINGS_MAX = 4  # of the whole log in one split, each for those drawn in by the one before
 
 
 def part(owner: Embedded, event: Event, now: datetime) -> int:
@@ -86,23 +86,28 @@ def _split(owner: Embedded, event: Event, batch: Batch) -> None:
 
 def _lived_again(log: Log, family: _Family, until: int) -> Anew:
     """The family's events, with whoever would have joined one of them if they had not been taken for one."""
-    while True:
-        events = [each for each in _events_of(log, sorted(family.handles)) if each.position < until]
-        anew = resolved_anew(events, Directory(family, family.apart))
+    found: dict[int, Event] = {}
+    read: set[Identifier] = set()
+    newcomers: set[str] = set()
+    for _ in range(_READINGS_MAX):
+        family.take(newcomers)
+        # One reading of the whole log for all at once, and in the next for those alone who were drawn in by it.
+        about = log.about(sorted(family.handles - read), _EVENTS_MAX)
+        found.update((event.position, event) for event in about if event.position < until)
+        read |= family.handles
+        anew = _anew(found, family)
         merges = anew.directory.merges.values()
         newcomers = {each for merge in merges for each in (merge.loser, merge.survivor)} - family.ids
         if not newcomers:
             return anew
-        family.take(newcomers)
+    # Of those not read nothing could be folded again: drawn in, they would lose what is remembered of them.
+    say("whoever else would have joined them stays who they are", readings=_READINGS_MAX, people=len(family.ids))
+    family.is_closed = True
+    return _anew(found, family)
 
 
-def _events_of(log: Log, handles: Sequence[Identifier]) -> list[Event]:
-    """Every event that names any of these, in order."""
-    found: dict[int, Event] = {}
-    for start in range(0, len(handles), _HANDLES_MAX):
-        about = log.about(handles[start : start + _HANDLES_MAX], _EVENTS_MAX)
-        found.update((event.position, event) for event in about)
-    return [found[position] for position in sorted(found)]
+def _anew(found: Mapping[int, Event], family: _Family) -> Anew:
+    return resolved_anew([found[position] for position in sorted(found)], Directory(family, family.apart))
 
 
 class Anew(Struct):
@@ -149,6 +154,9 @@ class _Family:
         self.ids: set[str] = set()
         self.identifiers: set[Identifier] = set()
         self.handles: set[Identifier] = set()
+        self.others: set[str] = set()
+        self.is_closed = False
+        """Whether nobody more may join them: all others who were met stay who they are."""
         self.take((self.root,))
         edge = self.merges.get(split.loser)
         self.is_split = edge is not None
@@ -170,7 +178,9 @@ class _Family:
     def resolve(self, identifiers: Sequence[Identifier]) -> dict[Identifier, str]:
         """The customer of each identifier that was never of this family."""
         others = self.state.resolve([each for each in identifiers if each not in self.identifiers])
-        return {each: customer_id for each, customer_id in others.items() if customer_id not in self.ids}
+        met = {each: customer_id for each, customer_id in others.items() if customer_id not in self.ids}
+        self.others.update(met.values())
+        return met
 
     def links(self, customer_id: str) -> Sequence[Link]:
         """The evidence for somebody else."""
@@ -194,8 +204,8 @@ class _Family:
         return ties[identifier].confidence if identifier in ties else 1.0
 
     def are_apart(self, one: str, other: str) -> bool:
-        """The directory over this one knows the pairs."""
-        return False
+        """The directory over this one knows the pairs that were judged; here, who may join no more."""
+        return self.is_closed and not self.others.isdisjoint((one, other))
 
 
 _NOT_TOLD = frozenset({CLAIMED_IN, *SHARED.values()})  # kinds that stand in no event of the log
