@@ -28,11 +28,26 @@ from wayline.domain import (
     Standing,
 )
 from wayline.errors import Broken
-from wayline.store import Appended, Batch, Delivery, Log, Rejection, SetAside, State, Vault
+from wayline.store import (
+    REJECTED_BODY_MAX,
+    Appended,
+    Batch,
+    Delivery,
+    Log,
+    Rejection,
+    SetAside,
+    State,
+    Vault,
+    sqlite_log,
+)
 from wayline.store.duplicates import CONFLICTS_MAX
+from wayline.store.durable import Durable
 from wayline.store.encoding import Encoded, encoded
+from wayline.store.memory import MemoryLog
 from wayline.store.opening import Store, open_store
 from wayline.store.outbox import SETTLED, TRANSITIONS
+from wayline.store.seal import Seal
+from wayline.store.sqlite_log import SqliteLog
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -261,6 +276,65 @@ def test_rejections_have_numbers_to_be_offered_again_by(log: Log) -> None:
     assert log.let_go(gone) == 0
     assert [one for _, one in log.rejected(0, 10)] == [made[3], made[2], made[0]]
     assert log.counts()["rejected"] == 4
+
+
+def test_rejections_are_counted_and_numbered_without_their_bodies(log: Log) -> None:
+    log.append([], [rejection(n, body=b"%d" % n) for n in range(5)])
+    numbers = log.rejected_numbers(0, 10)
+    assert numbers == [number for number, _ in log.rejected(0, 10)] and log.rejected_kept() == 5
+    assert log.rejected_numbers(numbers[1], 2) == numbers[2:4]
+    assert [one for _, one in log.rejected(0, 2, is_whole=False)] == [rejection(4, body=b""), rejection(3, body=b"")]
+    assert log.let_go(numbers[:2]) == 2
+    assert (log.rejected_kept(), log.rejected_numbers(0, 10), log.counts()["rejected"]) == (3, numbers[2:], 5)
+
+
+def test_of_a_huge_rejection_only_the_beginning_is_kept(log: Log) -> None:
+    fits, huge = rejection(1, body=b"a" * REJECTED_BODY_MAX), rejection(2, body=b"b" * (REJECTED_BODY_MAX + 1))
+    log.append([], [fits, huge])
+    ((_, second), (_, first)) = log.rejected(0, 2)
+    assert first == fits and not first.is_cut
+    assert (second.is_cut, second.body) == (True, b"b" * REJECTED_BODY_MAX)
+
+
+def test_what_a_token_proved_is_kept_with_a_rejection(log: Log) -> None:
+    proved = rejection(1, named={"user_id": "anna"}, customer_id="c-1", doubts=("identity token: it has expired",))
+    log.append([], [proved])
+    assert log.rejections() == [proved]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_x14_all_rejections_together_take_no_more_than_they_may(kind: str, tmp_path: Path) -> None:
+    seal = Seal(bytes(32))
+    log: Log = (
+        MemoryLog(rejected_bytes_max=100_000)
+        if kind == "memory"
+        else SqliteLog(tmp_path / "log.sqlite", seal, rejected_bytes_max=100_000)
+    )
+    for first in range(0, 100, 4):
+        log.append([], [rejection(n, body=b"x" * 10_000) for n in range(first, first + 4)])
+    kept = log.rejected(0, 100)
+    assert 7 <= len(kept) <= 10 and log.rejected_kept() == len(kept)
+    assert [one.event_id for _, one in kept] == [f"r{n}" for n in range(99, 99 - len(kept), -1)], "the newest of them"
+    assert log.counts()["rejected"] == 100
+    log.let_go([number for number, _ in kept])
+    log.append([], [rejection(n, body=b"x" * 10_000) for n in range(7)])
+    assert log.rejected_kept() == 7, "what is let go makes room again"
+    log.close()
+
+
+def test_rejections_of_a_file_from_before_are_taken_along(tmp_path: Path) -> None:
+    seal, path = Seal(bytes(32)), tmp_path / "log.sqlite"
+    file = Durable(path, sqlite_log._MIGRATIONS[:2], page_bytes=8192)
+    whole = msgspec.msgpack.encode(rejection(1, body=b"as it was"))
+    file.write(
+        lambda each: each.execute("INSERT INTO rejections VALUES (7, ?)", (seal.close(whole, "rejected event"),))
+    )
+    file.close()
+    log = SqliteLog(path, seal)
+    assert log.rejected(0, 2) == [(7, rejection(1, body=b"as it was"))] and log.rejected_kept() == 1
+    assert log.rejected(0, 2, is_whole=False)[0][1].body == b""
+    assert (log.let_go([7]), log.rejected_kept()) == (1, 0)
+    log.close()
 
 
 def test_how_much_came_is_counted_by_hour_source_and_name(log: Log) -> None:

@@ -64,7 +64,8 @@ def rejects(
         missing = _not_there(store, numbers)
         playbook = kept_playbook(folder, store)
         collector = Collector(store.log, store.vault, currency=playbook.currency, signals=playbook.signals)
-        offered = offer_again(store.log, collector, numbers, changed)
+        most = len(numbers) if numbers is not None else store.log.rejected_kept()
+        offered = offer_again(store.log, collector, numbers, changed, count_max=most)
     if as_json:
         print_json(offered)
     else:
@@ -77,10 +78,7 @@ def rejects(
 
 
 def _not_there(store: Store, numbers: Sequence[int] | None) -> list[int]:
-    from wayline.runtime.offering import OFFERED_MAX
-
-    there = {number for number, _ in store.log.rejected(0, OFFERED_MAX)} if numbers else set()
-    return [number for number in numbers or () if number not in there]
+    return [number for number in numbers or () if store.log.rejected_numbers(number + 1, 1) != [number]]
 
 
 def _say_offered(offered: Offered) -> None:
@@ -91,7 +89,7 @@ def _say_offered(offered: Offered) -> None:
     for reason in offered.rejected[:10]:
         print(f"  {reason}")
     if offered.unreadable:
-        print(f"  {offered.unreadable:,} are no messages; their senders must send them anew")
+        print(f"  {offered.unreadable:,} are no messages, or were not kept whole; their senders must send them anew")
 
 
 def _list(found: Any) -> None:
@@ -99,6 +97,8 @@ def _list(found: Any) -> None:
         print("Nothing is rejected.")
     for one in found:
         print(f"{one.number:>8}  {one.received_at[:19]}  {one.source:<12} {one.name or '-'}: {one.field}: {one.reason}")
+        if one.is_cut:
+            print("          (too large to be kept whole: it cannot be offered again)")
         if one.body is not None:
             import msgspec
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wayline.domain import Identifier
 from wayline.observation.vocabulary import DEVICES
@@ -25,7 +26,7 @@ from wayline.observation.vocabulary import DEVICES
 __all__ = [
     "CLICK", "CLICKED", "IDENTITY_FIELD", "IDENTITY_SECONDS_MAX",
     "Proofs", "Shown",
-    "click_token", "clicked", "read_identity", "without_click",
+    "click_token", "clicked", "read_identity", "without_click", "without_identity",
 ]  # fmt: skip
 
 CLICKED: Final = "click_token"
@@ -79,9 +80,13 @@ class Proofs(Struct, frozen=True):
     """Of the source's identity tokens; empty if it has none."""
     in_header: str = ""
     """The identity token that speaks for all messages of the request."""
+    shown: Shown | None = None
+    """What a message that is offered again showed when it first came; its tokens are kept no longer."""
 
     def of(self, raw: Mapping[str, Any], *, keyed: Callable[[str, str], str]) -> Shown | None:
         """What a message shows; None if nothing, which is nearly always."""
+        if self.shown is not None:
+            return replace(self.shown, message=raw)
         context = raw.get("context")
         if type(context) is not dict:
             context = _NONE
@@ -105,6 +110,14 @@ class Proofs(Struct, frozen=True):
             return {}, ("identity token: this source has no identity_secret_env to check it by",)
         named = read_identity(token, self.secret, self.now)
         return ({}, (f"identity token: {named}",)) if isinstance(named, str) else (named, ())
+
+
+def without_identity(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message without its identity token."""
+    context = raw.get("context")
+    if type(context) is not dict or IDENTITY_FIELD not in context:
+        return raw
+    return {**raw, "context": {name: value for name, value in context.items() if name != IDENTITY_FIELD}}
 
 
 # ------------------------------------------------------------------ who is logged in at the shop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -14,7 +15,7 @@ from msgspec import Struct
 from wayline.domain import Signal
 from wayline.errors import Rejected
 from wayline.observation.events import Parsed, parse
-from wayline.observation.proofs import Proofs, Shown
+from wayline.observation.proofs import IDENTITY_FIELD, Proofs, Shown, without_identity
 from wayline.observation.quality import agreed
 from wayline.observation.vocabulary import LIMITS
 from wayline.store import Appended, Log, Rejection, Vault
@@ -199,8 +200,7 @@ def _refuse(told: _Told, item: Any, why: Rejection | Rejected, found: Read) -> N
         return
     found.refused[told.number].append((told.place, why.code, why.field, why.reason))
     is_unread = isinstance(item, Rejected)
-    request = told.request
-    found.rejected.append(_unreadable(told.raw, why, request) if is_unread else _rejection(item, why, request))
+    found.rejected.append(_unreadable(told.raw, why, told.request) if is_unread else _rejection(item, why, told))
 
 
 def decoded(item: bytes) -> Any:
@@ -211,12 +211,17 @@ def decoded(item: bytes) -> Any:
         return json.loads(item.decode("utf-8", "surrogateescape"))
 
 
-def _rejection(item: Any, why: Rejected, request: Delivered) -> Rejection:
-    told: Mapping[str, Any] = item if isinstance(item, Mapping) else {}
+def _rejection(item: Any, why: Rejected, told: _Told) -> Rejection:
+    request = told.request
+    message: Mapping[str, Any] = item if isinstance(item, Mapping) else {}
+    shown = told.prove(message) if told.prove is not None else None
+    if message:
+        # What tokens prove is kept; they themselves would let whoever reads this be somebody else.
+        item = without_identity(message if shown is None else shown.message)
     return Rejection(
         source=request.source,
-        event_id=_text(told.get("messageId")),
-        name=_text(told.get("event") or told.get("type")),
+        event_id=_text(message.get("messageId")),
+        name=_text(message.get("event") or message.get("type")),
         code=why.code,
         field=why.field,
         reason=why.reason,
@@ -225,6 +230,9 @@ def _rejection(item: Any, why: Rejected, request: Delivered) -> Rejection:
         trusted=request.trusted,
         fires=request.fires,
         sent_at=request.sent_at,
+        named=shown.named if shown is not None else {},
+        customer_id=shown.customer_id if shown is not None else "",
+        doubts=shown.notes if shown is not None else (),
     )
 
 
@@ -245,10 +253,15 @@ def _unreadable(body: bytes, why: Rejected, request: Delivered) -> Rejection:
         field=why.field,
         reason=why.reason,
         received_at=request.received_at,
-        body=body,
+        body=_TOKEN.sub(rb'\1""', body),
         trusted=request.trusted,
         fires=request.fires,
+        sent_at=request.sent_at,
     )
+
+
+_TOKEN: Final = re.compile(rb'("%b"\s{0,9}:\s{0,9})"[^"]{0,9999}"?' % IDENTITY_FIELD.encode())
+"""An identity token in what cannot be read as JSON."""
 
 
 def _whole(item: Any) -> bytes:

@@ -127,7 +127,7 @@ def examine_signals(log: Log, playbook: Playbook, now: datetime) -> SignalReport
         contradictions=tuple(watch.told),
         contradiction_counts={kind: count for kind, count in watch.counts.items() if count},
         offered=sum(log.counts().values()),
-        rejected_kept=len(log.rejected(0, 10_000)),
+        rejected_kept=log.rejected_kept(),
     )
 
 

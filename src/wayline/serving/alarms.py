@@ -23,7 +23,7 @@ SPIKE = 4
 """A day with this many times the usual number is a spike."""
 
 _SPIKE_MIN = 10
-_LOOKED_AT_MAX = 1000  # newest rejections looked through for subscriptions that wait
+_LOOKED_AT_MAX = 1000  # newest rejections looked through, for what is wrong most often and subscriptions that wait
 _BASELINE_DAYS = 7
 
 WATCHED: Mapping[str, tuple[str, str]] = {
@@ -179,7 +179,7 @@ def _of_reputation(mailed: int, reports: Mapping[str, int]) -> Iterator[Alarm]:
 def _of_events(state: State, log: Log) -> Iterator[Alarm]:
     rejected = log.counts().get("rejected", 0)
     if rejected:
-        newest = log.rejections(1000)
+        newest = _newest(log)
         codes = Counter((row.source, row.code, row.field) for row in newest)
         (source, _, place), count = codes.most_common(1)[0]
         example = next(row for row in newest if (row.source, row.field) == (source, place))
@@ -203,8 +203,12 @@ def _said(rejection: Rejection) -> str:
     return ": ".join((f"{name}, {rejection.field}" if rejection.field else name, rejection.reason.rstrip(".")))
 
 
+def _newest(log: Log) -> list[Rejection]:
+    return [row for _, row in log.rejected(0, _LOOKED_AT_MAX, is_whole=False)]
+
+
 def _of_subscriptions(log: Log) -> Iterator[Alarm]:
-    waiting = {row.source: row for row in log.rejections(_LOOKED_AT_MAX) if row.code == "unconfirmed"}
+    waiting = {row.source: row for row in _newest(log) if row.code == "unconfirmed"}
     for source, row in sorted(waiting.items()):
         yield Alarm(f"'{source}' waits to be allowed to tell us things", row.reason, "rejected", 65)
 

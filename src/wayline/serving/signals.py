@@ -126,11 +126,13 @@ class _Incoming:
     async def replay(self, request: Request) -> Response:
         """Rejected messages offered again."""
         try:
-            numbers, patch = _asked(await request.body())
+            asked = _asked(await request.body())
         except msgspec.MsgspecError as error:
             return _refused(400, "bad_json", f'expected {{"numbers": [..] or "all", "patch": {{..}}}}: {error}')
+        numbers = asked.numbers if isinstance(asked.numbers, list) else None
+        offering = partial(offer_again, self._log, self._collector, numbers, asked.patch, before=asked.before)
         try:
-            offered = await run_in_threadpool(partial(offer_again, self._log, self._collector, numbers, patch))
+            offered = await run_in_threadpool(offering)
         except WaylineError as error:
             return _refused(503, "store_unavailable", str(error))
         self._on_stored()
@@ -170,11 +172,11 @@ def shown(event: Event) -> dict[str, Any]:
 class _Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     numbers: list[int] | Literal["all"]
     patch: dict[str, Any] | None = None
+    before: int = 0
 
 
-def _asked(body: bytes) -> tuple[list[int] | None, dict[str, Any] | None]:
-    asked = msgspec.json.decode(body[:_BODY_MAX], type=_Replay)
-    return (asked.numbers if isinstance(asked.numbers, list) else None), asked.patch
+def _asked(body: bytes) -> _Replay:
+    return msgspec.json.decode(body[:_BODY_MAX], type=_Replay)
 
 
 def _whole(request: Request, name: str, default: int) -> int:

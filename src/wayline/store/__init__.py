@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wayline.domain import (
     Address,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from wayline.store.encoding import Encoded
 
 __all__ = [
+    "REJECTED_BODY_MAX",
+    "REJECTED_BYTES_MAX",
     "Appended",
     "Batch",
     "Change",
@@ -51,6 +54,11 @@ __all__ = [
     "Vault",
     "Volume",
 ]
+
+REJECTED_BODY_MAX: Final = 512 << 10
+"""Bytes that are kept of one rejected event: of a larger one the beginning, so that a person sees what it was."""
+REJECTED_BYTES_MAX: Final = 1 << 30
+"""Bytes that are kept of all of them: the oldest go, and stay counted."""
 
 DeliveryState = Literal["pending", "attempting", "sent", "withheld", "unknown", "refused", "dead"]
 
@@ -85,6 +93,18 @@ class Rejection(Struct, frozen=True, kw_only=True):
     fires: bool = True
     sent_at: datetime | None = None
     """The batch's, by which its times are corrected."""
+    is_cut: bool = False
+    """Whether only the beginning of `body` was kept: such a message cannot be offered again."""
+    named: Mapping[str, str] = {}
+    """Whom its identity token named, which is not kept itself: offered again, it is believed as much and no more."""
+    customer_id: str = ""
+    """Whose message its click token came from."""
+    doubts: tuple[str, ...] = ()
+    """What was wrong with its tokens."""
+
+    def within(self, bytes_max: int) -> Rejection:
+        """The same with no more of its body than that."""
+        return self if len(self.body) <= bytes_max else replace(self, body=self.body[:bytes_max], is_cut=True)
 
 
 class Volume(Struct, frozen=True):
@@ -224,8 +244,16 @@ class Log(Protocol):
         """The newest rejected events with their reasons, newest first."""
         ...
 
-    def rejected(self, before: int, count_max: int) -> list[tuple[int, Rejection]]:
-        """Rejected events numbered below `before` (0: all) with their numbers, newest first."""
+    def rejected(self, before: int, count_max: int, *, is_whole: bool = True) -> list[tuple[int, Rejection]]:
+        """Rejected events numbered below `before` (0: all) with their numbers, newest first; else without bodies."""
+        ...
+
+    def rejected_numbers(self, before: int, count_max: int) -> list[int]:
+        """The numbers alone, of which none is opened; newest first."""
+        ...
+
+    def rejected_kept(self) -> int:
+        """How many rejected events are kept; to know it opens none."""
         ...
 
     def let_go(self, numbers: Sequence[int]) -> int:

@@ -9,7 +9,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import takewhile
+from itertools import islice, takewhile
 from threading import RLock
 from typing import Any
 
@@ -33,7 +33,18 @@ from wayline.domain import (
     Tie,
 )
 from wayline.errors import Broken
-from wayline.store import Appended, Batch, Change, Delivery, DeliveryState, Rejection, SetAside, Volume
+from wayline.store import (
+    REJECTED_BODY_MAX,
+    REJECTED_BYTES_MAX,
+    Appended,
+    Batch,
+    Change,
+    Delivery,
+    DeliveryState,
+    Rejection,
+    SetAside,
+    Volume,
+)
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content
 from wayline.store.encoding import Encoded, hour_of, marks_of
 from wayline.store.lineage import asked_once, check_merges, check_splits, root_of, tie_of
@@ -47,7 +58,9 @@ __all__ = ["MemoryLog", "MemoryState", "MemoryVault"]
 class MemoryLog:
     """What happened, in a list."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rejected_bytes_max: int = REJECTED_BYTES_MAX) -> None:
+        self._rejected_bytes_max = rejected_bytes_max
+        self._rejected_bytes = 0
         self._events: list[Event] = []
         self._places: dict[tuple[str, str], int] = {}
         self._conflicts: dict[int, list[Event]] = {}
@@ -71,14 +84,25 @@ class MemoryLog:
                     beside[event.source, verdict] += 1
                     self._counting.again(event, is_conflict=verdict == "conflict")
             for rejection in rejections:
-                self._numbers += 1
-                self._rejections[self._numbers] = rejection
-                self._counting.rejected(rejection)
+                self._keep_rejected(rejection.within(REJECTED_BODY_MAX))
             self._counts["rejected"] += len(rejections)
             stored, duplicates, conflicts = (
                 self._counts[name] - before[name] for name in ("stored", "duplicate", "conflict")
             )
             return Appended(stored, duplicates, conflicts, len(self._events), beside=beside)
+
+    def _keep_rejected(self, rejection: Rejection) -> None:
+        self._numbers += 1
+        self._rejections[self._numbers] = rejection
+        self._rejected_bytes += len(rejection.body)
+        self._counting.rejected(rejection)
+        while self._rejected_bytes > self._rejected_bytes_max:
+            self._forget_rejected(next(iter(self._rejections)))
+
+    def _forget_rejected(self, number: int) -> bool:
+        gone = self._rejections.pop(number, None)
+        self._rejected_bytes -= len(gone.body) if gone is not None else 0
+        return gone is not None
 
     def _keep(self, event: Event) -> str:
         position = len(self._events) + 1
@@ -122,14 +146,22 @@ class MemoryLog:
     def rejections(self, count_max: int = 1000) -> list[Rejection]:
         return [rejection for _, rejection in self.rejected(0, count_max)]
 
-    def rejected(self, before: int, count_max: int) -> list[tuple[int, Rejection]]:
+    def rejected(self, before: int, count_max: int, *, is_whole: bool = True) -> list[tuple[int, Rejection]]:
         with self._lock:
-            newest = [(number, self._rejections[number]) for number in reversed(self._rejections)]
-        return [one for one in newest if not before or one[0] < before][: max(count_max, 0)]
+            found = [(number, self._rejections[number]) for number in self.rejected_numbers(before, count_max)]
+        return found if is_whole else [(number, replace(one, body=b"")) for number, one in found]
+
+    def rejected_numbers(self, before: int, count_max: int) -> list[int]:
+        with self._lock:
+            newest = (number for number in reversed(self._rejections) if not before or number < before)
+            return list(islice(newest, max(count_max, 0)))
+
+    def rejected_kept(self) -> int:
+        return len(self._rejections)
 
     def let_go(self, numbers: Sequence[int]) -> int:
         with self._lock:
-            return sum(self._rejections.pop(number, None) is not None for number in set(numbers))
+            return sum(self._forget_rejected(number) for number in set(numbers))
 
     def volumes(self, since: datetime) -> list[Volume]:
         with self._lock:

@@ -20,7 +20,7 @@ from msgspec import Struct, field, json, msgpack
 from msgspec.structs import replace
 
 from wayline.domain import Event, Identifier
-from wayline.store import Appended, Rejection, Volume
+from wayline.store import REJECTED_BODY_MAX, REJECTED_BYTES_MAX, Appended, Rejection, Volume
 from wayline.store.duplicates import CONFLICTS_MAX, is_same_content, key_hash
 from wayline.store.durable import Durable, all_rows, first_value
 from wayline.store.encoding import Encoded, decoded, encoded, placed
@@ -48,7 +48,19 @@ CREATE TABLE totals (
 INSERT INTO totals VALUES (0, 0, 0, 0);
 {SEEN_SCHEMA}
 """
-_MIGRATIONS = (_SCHEMA_1, VOLUMES_SCHEMA)  # only ever appended to
+# What was said stands apart from why it was rejected, which is read far more often; rows from before hold both in one.
+_SCHEMA_3 = """
+ALTER TABLE rejections ADD COLUMN told BLOB;
+CREATE TABLE rejections_kept (count INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
+INSERT INTO rejections_kept SELECT count(*), coalesce(sum(length(body)), 0) FROM rejections;
+CREATE TRIGGER rejection_kept AFTER INSERT ON rejections BEGIN
+    UPDATE rejections_kept SET count = count + 1, bytes = bytes + length(new.body) + coalesce(length(new.told), 0);
+END;
+CREATE TRIGGER rejection_gone AFTER DELETE ON rejections BEGIN
+    UPDATE rejections_kept SET count = count - 1, bytes = bytes - length(old.body) - coalesce(length(old.told), 0);
+END;
+"""
+_MIGRATIONS = (_SCHEMA_1, VOLUMES_SCHEMA, _SCHEMA_3)  # only ever appended to
 
 _encode = msgpack.Encoder().encode
 _rejection = msgpack.Decoder(Rejection).decode
@@ -88,8 +100,17 @@ class _Written(Struct):
 class SqliteLog:
     """What happened, in one file; rejected events are sealed in it."""
 
-    def __init__(self, path: Path, seal: Seal, *, chapter_keys: int = CHAPTER_KEYS, is_durable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        seal: Seal,
+        *,
+        chapter_keys: int = CHAPTER_KEYS,
+        rejected_bytes_max: int = REJECTED_BYTES_MAX,
+        is_durable: bool = True,
+    ) -> None:
         self._seal = seal
+        self._rejected_bytes_max = rejected_bytes_max
         self._chapter_keys = chapter_keys
         self._lock = threading.Lock()
         self._file = Durable(path, _MIGRATIONS, page_bytes=_PAGE_BYTES, is_durable=is_durable)
@@ -139,11 +160,9 @@ class SqliteLog:
             self._seen.write(connection, self._head + 1, written.hashes)
             written.filters = self._seen.seal_full_chapters(connection, self._head + len(written.rows))
         if rejected:
-            bodies = [(self._seal.close(_encode(one), _ABOUT),) for one in rejected]
-            connection.executemany("INSERT INTO rejections (body) VALUES (?)", bodies)
-            connection.execute(
-                "DELETE FROM rejections WHERE number <= (SELECT max(number) FROM rejections) - ?", (REJECTIONS_MAX,)
-            )
+            bodies = [self._sealed(one.within(REJECTED_BODY_MAX)) for one in rejected]
+            connection.executemany("INSERT INTO rejections (body, told) VALUES (?, ?)", bodies)
+            self._drop_oldest_rejections(connection)
             for one in rejected:
                 written.counting.rejected(one)
         for kind, count in Counter((one.hour, one.source, one.name, one.marks) for one in written.fresh).items():
@@ -155,6 +174,29 @@ class SqliteLog:
             (len(written.rows), written.duplicates, written.conflicts, len(rejected)),
         )
         return written
+
+    def _sealed(self, one: Rejection) -> tuple[bytes, bytes]:
+        why = _encode(replace(one, body=b""))
+        return self._seal.close(why, _ABOUT), self._seal.close(one.body, _ABOUT)
+
+    def _opened(self, why: bytes, told: bytes | None) -> Rejection:
+        one = _rejection(self._seal.open(why, _ABOUT))
+        return one if told is None else replace(one, body=self._seal.open(told, _ABOUT))
+
+    def _drop_oldest_rejections(self, connection: apsw.Connection) -> None:
+        connection.execute(
+            "DELETE FROM rejections WHERE number <= (SELECT max(number) FROM rejections) - ?", (REJECTIONS_MAX,)
+        )
+        over = (first_value(connection, "SELECT bytes FROM rejections_kept") or 0) - self._rejected_bytes_max
+        if over <= 0:
+            return
+        last = 0
+        sql = "SELECT number, length(body) + coalesce(length(told), 0) FROM rejections ORDER BY number"
+        for number, size in connection.execute(sql):
+            last, over = number, over - size
+            if over <= 0:
+                break
+        connection.execute("DELETE FROM rejections WHERE number <= ?", (last,))
 
     def _catch_up(self, connection: apsw.Connection) -> None:
         head = _head(connection)
@@ -274,22 +316,29 @@ class SqliteLog:
             return _head(connection)
 
     def rejections(self, count_max: int = 1000) -> list[Rejection]:
-        with self._file.reading() as connection:
-            rows = all_rows(connection, "SELECT body FROM rejections ORDER BY number DESC LIMIT ?", (count_max,))
-        return [_rejection(self._seal.open(body, _ABOUT)) for (body,) in rows]
+        return [one for _, one in self.rejected(0, count_max)]
 
-    def rejected(self, before: int, count_max: int) -> list[tuple[int, Rejection]]:
-        sql = "SELECT number, body FROM rejections WHERE ? = 0 OR number < ? ORDER BY number DESC LIMIT ?"
+    def rejected(self, before: int, count_max: int, *, is_whole: bool = True) -> list[tuple[int, Rejection]]:
+        told = "told" if is_whole else "NULL"
+        sql = f"SELECT number, body, {told} FROM rejections WHERE ? = 0 OR number < ? ORDER BY number DESC LIMIT ?"
         rows = self._rows(sql, before, before, max(count_max, 0))
-        return [(number, _rejection(self._seal.open(body, _ABOUT))) for number, body in rows]
+        found = [(number, self._opened(why, told)) for number, why, told in rows]
+        return found if is_whole else [(number, replace(one, body=b"")) for number, one in found]
+
+    def rejected_numbers(self, before: int, count_max: int) -> list[int]:
+        sql = "SELECT number FROM rejections WHERE ? = 0 OR number < ? ORDER BY number DESC LIMIT ?"
+        return [number for (number,) in self._rows(sql, before, before, max(count_max, 0))]
+
+    def rejected_kept(self) -> int:
+        with self._file.reading() as connection:
+            return first_value(connection, "SELECT count FROM rejections_kept") or 0
 
     def let_go(self, numbers: Sequence[int]) -> int:
         wanted = json.encode(numbers).decode()
 
         def let_go(connection: apsw.Connection) -> int:
-            before = connection.total_changes()
             connection.execute("DELETE FROM rejections WHERE number IN (SELECT value FROM json_each(?))", (wanted,))
-            return connection.total_changes() - before
+            return connection.changes()
 
         with self._lock:
             return self._file.write(let_go)
