@@ -177,7 +177,7 @@ def in_words(name: str, value: Any) -> str:
         days = value / timedelta(days=1)
         return f"{days:,.0f} days" if days >= 1 else f"{value / timedelta(minutes=1):,.0f} minutes"
     if isinstance(value, float):
-        return f"{value:g} s"
+        return f"{value:g} s" if value >= 1 else f"{value:g} of all"  # no wait is set below a second: it is a share
     if isinstance(value, int) and value >= 1 << 20 and value % (1 << 20) == 0:
         return f"{value >> 20:,} MiB" if "BYTES" in name or "BODY" in name else f"{value:,}"
     if isinstance(value, int) and value >= 1 << 53:

@@ -15,7 +15,8 @@ Every message says where, what was expected, what came, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 __all__ = [
     "AuthorError",
@@ -28,6 +29,8 @@ __all__ = [
     "StoreUnavailable",
     "WaylineError",
     "did_you_mean",
+    "kind_of",
+    "why_no_json",
 ]
 
 
@@ -98,3 +101,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     listed = ", ".join(repr(name) for name in names[:12]) + (", ..." if len(names) > 12 else "")
     close = difflib.get_close_matches(word, names, n=1)
     return f"Defined: {listed}." + (f" Did you mean {close[0]!r}?" if close else "")
+
+
+def kind_of(value: Any) -> str:
+    """What a value from outside is, in the words of JSON and not of Python."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return "true or false"
+    kinds = ((str, "text"), (int | float, "a number"), (list | tuple, "a list"), (Mapping, "an object"))
+    return next((said for kind, said in kinds if isinstance(value, kind)), type(value).__name__)
+
+
+def why_no_json(error: Exception) -> str:
+    """Why a text could not be read as JSON, without what the reader says to its programmer."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    said = str(error)
+    return "a number in it has too many digits" if "int_max_str_digits" in said else said

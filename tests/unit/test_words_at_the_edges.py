@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from tests.shop import NOON
 from typer.testing import CliRunner
 
 from wayline.cli import app, incoming
-from wayline.errors import AuthorError, SenderError, WaylineError
+from wayline.errors import AuthorError, Rejected, SenderError, WaylineError, kind_of, why_no_json
+from wayline.observation.events import parse
+from wayline.observation.vocabulary import LIMITS
 from wayline.playbook.settings import read_sources
 from wayline.runtime.folders import KEPT, copy_example
 from wayline.runtime.match_evaluation import Asked, evaluate, in_words
@@ -172,3 +175,26 @@ def test_a_rejection_without_a_name_reads_as_a_sentence() -> None:
     )  # fmt: skip
     assert _said(bare) == "a message without a name: expected an object"
     assert _said(replace(bare, name="Order Placed", field="sku")) == "'Order Placed', sku: expected an object"
+
+
+# ------------------------------------------------------------------ what was sent, in the words of JSON
+
+
+def test_what_came_is_named_as_json_names_it() -> None:
+    told = [kind_of(each) for each in (None, True, 1, 1.5, "a", [], {})]
+    assert told == ["nothing (null)", "true or false", "a number", "a number", "text", "a list", "an object"]
+
+
+def test_why_no_json_says_nothing_of_python() -> None:
+    with pytest.raises(ValueError) as many_digits:
+        json.loads("9" * 5000)
+    assert why_no_json(many_digits.value) == "a number in it has too many digits"
+    assert why_no_json(RecursionError("maximum recursion depth exceeded")) == "it is nested too deeply"
+
+
+def test_what_goes_to_the_vault_weighs_too() -> None:
+    said = {"type": "track", "event": "Ticket Opened", "userId": "ann", "messageId": "m"}
+    long = {**said, "properties": {"ticket_id": "t", "message": "word " * 120_000}}
+    with pytest.raises(Rejected) as refused:
+        parse(long, source="web", received_at=NOON, keyed=lambda kind, value: f"{kind}-{len(value)}")
+    assert refused.value.code == "oversize" and LIMITS["bytes_max"] < 600_000

@@ -18,7 +18,7 @@ __all__ = ["alias_of", "pixel_of"]
 _MERGED: Final = {"user_id": "userId", "userid": "userId", "anonymous_id": "anonymousId", "anonymousid": "anonymousId"}
 _ADDRESSES: Final = {"email": "email", "phone": "phone", "mobile": "phone"}
 _MERGED_MAX: Final = 16  # identifiers in one merge
-_FIELDS_MAX: Final = 100  # parameters read of a pixel
+_FIELDS_MAX: Final = 200  # parameters read of a pixel
 _STEPS_MAX: Final = 8  # objects one parameter leads into
 _OBJECTS: Final = frozenset({"properties", "context", "traits", "integrations"})
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from wayline.domain import Event, Identifier
-from wayline.errors import Rejected, did_you_mean
+from wayline.errors import Rejected, did_you_mean, kind_of
 from wayline.observation.claims import CLAIMS, RESERVED_KINDS, UNVERIFIED, as_claims
 from wayline.observation.dialects import alias_of
 from wayline.observation.money import EXPONENTS
@@ -101,7 +101,7 @@ def parse(
     `fires` is False for imported history, `place` is that in its request, `prove` tells what more a message shows.
     """
     if not isinstance(raw, Mapping):
-        raise Rejected("not_an_object", "", f"expected a message (a JSON object), got {type(raw).__name__}")
+        raise Rejected("not_an_object", "", f"expected a message (a JSON object), got {kind_of(raw)}")
     if raw.get("type") == "merge":
         raw = alias_of(raw)
     shown = None if prove is None else prove(raw)
@@ -207,7 +207,7 @@ def _object(raw: Mapping[str, Any], field: str) -> dict[str, Any]:
     if value is None:
         return {}
     if type(value) is not dict:
-        raise Rejected("wrong_type", field, f"expected an object, got {type(value).__name__}")
+        raise Rejected("wrong_type", field, f"expected an object, got {kind_of(value)}")
     return value
 
 
@@ -261,7 +261,7 @@ def _event_id(raw: Mapping[str, Any], source: str, received_at: datetime, place:
         }
         return "assigned-" + blake2b(_encoded([source, moment, told], "deterministic"), digest_size=16).hexdigest()
     if type(event_id) is not str:
-        raise Rejected("wrong_type", "messageId", f"expected a string, got {type(event_id).__name__}")
+        raise Rejected("wrong_type", "messageId", f"expected a string, got {kind_of(event_id)}")
     if len(event_id) > 100:
         raise Rejected("too_long", "messageId", f"{len(event_id)} characters, at most 100")
     return event_id
@@ -388,7 +388,7 @@ def _handle(value: Any, field: str, reading: Reading) -> str:
     if type(value) is int or (type(value) is float and value.is_integer()):
         value = str(int(value))
     if type(value) is not str:
-        raise Rejected("wrong_type", field, f"expected an id (a string), got {type(value).__name__}")
+        raise Rejected("wrong_type", field, f"expected an id (a string), got {kind_of(value)}")
     if is_blocked(value):
         reading.notes.append(f"{field} blocked: {value.strip()[:20]!r} names nobody")
         return ""
@@ -520,11 +520,14 @@ def _assured(
     """The contents, once no byte of them holds an identifier, a NUL or more than an event may weigh."""
     whole = {"messageId": event_id, "event": name, "properties": properties, "context": context}
     encoded = _encoded(whole)
-    if len(encoded) > min(LIMITS["bytes_noted"], bytes_max):
-        _weigh(len(encoded), bytes_max, reading)
+    personal = _encoded(reading.personal) if reading.personal else b""
+    # What goes to the vault weighs too: whoever pays for it is the same disk.
+    size = len(encoded) + len(personal)
+    if size > min(LIMITS["bytes_noted"], bytes_max):
+        _weigh(size, bytes_max, reading)
     if b"\\u0000" in encoded:
         _refuse_nul(whole)
-    if reading.personal and b"\\u0000" in _encoded(reading.personal):
+    if b"\\u0000" in personal:
         _refuse_nul(reading.personal)
     if "@" in event_id:
         event_id = f"hashed-{reading.keyed('event_id', event_id)}"

@@ -10,6 +10,8 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Final
 
+from wayline.errors import kind_of
+
 __all__ = ["AMOUNT_MAX", "EXPONENTS", "exponent", "minor"]
 
 AMOUNT_MAX: Final = 10**15
@@ -56,7 +58,7 @@ def minor(amount: object, digits: int) -> int:
 
 def _by_decimal(amount: object, digits: int) -> int:
     if isinstance(amount, bool) or not isinstance(amount, int | float | str | Decimal):
-        raise ValueError(f"expected an amount such as 19.99, got {type(amount).__name__}")
+        raise ValueError(f"expected an amount such as 19.99, got {kind_of(amount)}")
     text = str(amount).strip()
     # "1_000", "１９", "Infinity": Decimal would take them, no shop writes them.
     if not text.isascii() or "_" in text:

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from wayline.errors import Rejected, did_you_mean
+from wayline.errors import Rejected, did_you_mean, kind_of
 from wayline.observation.money import EXPONENTS, minor
 from wayline.observation.vocabulary import (
     CONTEXT_DROPPED,
@@ -64,7 +64,7 @@ class Reading:
 
     def wrong(self, key: str, expected: str, value: object) -> Rejected:
         """The verdict that a property has the wrong shape."""
-        came = repr(value)[:60] if isinstance(value, str | int | float) else type(value).__name__
+        came = repr(value)[:60] if isinstance(value, str | int | float) else kind_of(value)
         return Rejected("wrong_type", self.field(key), f"expected {expected}, got {came}")
 
 

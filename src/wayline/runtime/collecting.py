@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from wayline.domain import Signal
-from wayline.errors import Rejected
+from wayline.errors import Rejected, why_no_json
 from wayline.observation.events import Parsed, parse
 from wayline.observation.proofs import IDENTITY_FIELD, Proofs, Shown, without_identity
 from wayline.observation.quality import agreed
@@ -160,7 +160,7 @@ def _message(told: _Told) -> Any:
         try:
             item = decoded(item)
         except (ValueError, RecursionError) as error:
-            return Rejected("bad_json", "", f"the message is no JSON: {error}")
+            return Rejected("bad_json", "", f"the message is no JSON: {why_no_json(error)}")
     if told.request.kind and type(item) is dict:
         item["type"] = told.request.kind
     return _with_context(item, told.request.context) if told.request.context else item

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
 
-from wayline.errors import Rejected
+from wayline.errors import Rejected, kind_of, why_no_json
 from wayline.serving.answers import Header, Refused
 from wayline.serving.intake import QueueFull, Room
 
@@ -216,10 +216,9 @@ def _parsed(body: bytes, headers: Mapping[bytes, bytes], unread: str) -> Mapping
             raise Refused(415, "encoding", f"expected gzip or no encoding, got {encoding[:40]!r}") from error
         told = _salvaged(body.decode("utf-8", "surrogateescape")) if len(body) <= _SALVAGED_MAX else None
         if told is None:
-            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise Refused(400, "bad_json", f"the body is no JSON: {reason}") from error
+            raise Refused(400, "bad_json", f"the body is no JSON: {why_no_json(error)}") from error
     if not isinstance(told, dict):
-        raise Refused(400, "bad_json", f"expected a JSON object, got {type(told).__name__}")
+        raise Refused(400, "bad_json", f"expected a JSON object, got {kind_of(told)}")
     return told
 
 
@@ -283,7 +282,7 @@ def _cut(text: str, at: int) -> Iterator[tuple[int, int, Any, str | None]]:
         except (ValueError, RecursionError) as error:
             count += 1
             end = search.resumed(at) if count < _SPOILED_MAX else len(text)
-            reason = "it is nested too deeply" if isinstance(error, RecursionError) else _said(error, at)
+            reason = _said(error, at)
             yield at, end, None, reason
         else:
             yield at, end, item, None
@@ -334,7 +333,7 @@ class _Search:
 def _said(error: Exception, at: int) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg}, at character {max(error.pos - at, 0)} of it"
-    return str(error)
+    return why_no_json(error)
 
 
 _NAMING: Final = {"messageId", "userId", "anonymousId"}

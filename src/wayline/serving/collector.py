@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 from starlette.routing import Route
 
-from wayline.errors import Rejected, StoreUnavailable
+from wayline.errors import Rejected, StoreUnavailable, kind_of
 from wayline.observation.dialects import pixel_of
 from wayline.observation.proofs import Proofs
 from wayline.observation.properties import read_instant
@@ -206,7 +206,7 @@ class _Endpoint:
             )  # fmt: skip
         items = told.get("batch")  # type: ignore[assignment]  # looked at in the next line
         if not isinstance(items, list):
-            message = f"expected 'batch' to be a list of messages, got {type(items).__name__}"
+            message = f"expected 'batch' to be a list of messages, got {kind_of(items)}"
             raise Refused(400, "no_batch", message, source=sender.source)
         if len(items) > bodies.MESSAGES_MAX:
             raise bodies.too_many()
@@ -239,7 +239,7 @@ def _asked(query: bytes) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_FIELDS_MAX)
     except ValueError as error:
-        raise Refused(400, "bad_query", f"the query cannot be read: {error}") from error
+        raise Refused(400, "bad_query", f"the query cannot be read: at most {_FIELDS_MAX} parameters") from error
 
 
 def _nobodys(key: str, keys: Keys) -> Refused:

@@ -78,6 +78,10 @@ class Guarded:
         await response(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:
+        exposed = self._keys.sender(request.query_params.get("writeKey", ""))
+        if exposed is not None and exposed.trusted:
+            message = "a secret key never stands in a URL: replace it, and send it as Basic"
+            return _refused(401, "secret_in_url", message)
         sender = self._keys.sender(key_of_header(request.headers.get("authorization", "")))
         is_over = sender is not None and sender.expires_at is not None and self._clock() >= sender.expires_at
         if sender is None or is_over or not sender.trusted:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import msgspec
 from msgspec import Struct
 
-from wayline.errors import OperatorError
+from wayline.errors import OperatorError, kind_of
 from wayline.sources.calling import Answer, Caller, Unanswered
 
 __all__ = ["Api", "Page", "Pause", "ShopifyApi", "Silent", "Window", "WooCommerceApi"]
@@ -137,7 +137,7 @@ def _seconds(text: str) -> float:
 def _listed(told: Any, name: str) -> list[Any]:
     found = told.get(name) if isinstance(told, dict) and name else told
     if not isinstance(found, list):
-        raise Unanswered(f"expected a list of {name or 'resources'}, got {type(found).__name__}; compare api_url")
+        raise Unanswered(f"expected a list of {name or 'resources'}, got {kind_of(found)}; compare api_url")
     return found
 
 

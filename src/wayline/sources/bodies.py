@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from wayline.conditions import Condition
-from wayline.errors import AuthorError, Rejected, did_you_mean
+from wayline.errors import AuthorError, Rejected, did_you_mean, kind_of
 from wayline.observation.vocabulary import ALIASES, VOCABULARY
 from wayline.playbook.grammar import Anything, Either, Expression, Field, Listing, Record, Section, Table, Text
 from wayline.playbook.texts import Findings, Place, read_yaml
@@ -87,7 +87,7 @@ class BodyMapping(Struct, frozen=True, kw_only=True):
         """The messages of one body; an item that no rule takes makes none. Rejected if `each` names no list."""
         items = _at(body, self.each) if self.each else [body]
         if not isinstance(items, list):
-            raise Rejected("wrong_type", "each", f"expected a list there, got {type(items).__name__}")
+            raise Rejected("wrong_type", "each", f"expected a list there, got {kind_of(items)}")
         if len(items) > _ITEMS_MAX:
             raise Rejected("too_many", "each", f"{len(items)} items, at most {_ITEMS_MAX}; send fewer at a time")
         for item in items:

@@ -12,7 +12,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from wayline.errors import SenderError
+from wayline.errors import SenderError, why_no_json
 from wayline.sources import RefusedRow, Row
 from wayline.sources.mapping import TableMapping
 
@@ -129,7 +129,7 @@ def _documented(path: Path, mapping: TableMapping) -> Iterator[tuple[int, Any]]:
     try:
         document = msgspec.json.decode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, RecursionError) as error:
-        raise SenderError(f"{path.name} is no whole JSON document: {error}. Export it again.") from error
+        raise SenderError(f"{path.name} is no whole JSON document: {why_no_json(error)}. Export it again.") from error
     rows = document if isinstance(document, list) else at(document, mapping.rows)
     if not isinstance(rows, list):
         raise SenderError(f"{path.name}: no list at {mapping.rows!r}, where mapping {mapping.name!r} reads its rows.")
@@ -159,7 +159,9 @@ def _record(number: int, line: bytes) -> Any:
     try:
         record = msgspec.json.decode(line.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, RecursionError) as error:
-        return RefusedRow(number, "bad_json", f"expected one JSON object per line: {error}", text=_shown(line))
+        return RefusedRow(
+            number, "bad_json", f"expected one JSON object per line: {why_no_json(error)}", text=_shown(line)
+        )
     return record if isinstance(record, dict) else _no_object(number, _shown(line))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from wayline.errors import OperatorError, Rejected
+from wayline.errors import OperatorError, Rejected, kind_of
 from wayline.observation.feedback import is_made_by_machine
 from wayline.sources import Call, Unsigned
 from wayline.sources.reports import decision_in, object_in, report, report_id
@@ -62,7 +62,7 @@ class Postmark:
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
         told = json_of(call.body)
         if not isinstance(told, dict):
-            raise Rejected("wrong_type", "", f"expected one event, got {type(told).__name__}")
+            raise Rejected("wrong_type", "", f"expected one event, got {kind_of(told)}")
         reader = _READERS.get(str(told.get("RecordType")))
         said = reader(told) if reader is not None else None
         if said is None:

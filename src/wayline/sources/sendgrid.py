@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from wayline.errors import OperatorError, Rejected
+from wayline.errors import OperatorError, Rejected, kind_of
 from wayline.observation.feedback import is_made_by_machine
 from wayline.sources import Call, Unsigned
 from wayline.sources.reports import decision_in, report, report_id
@@ -60,7 +60,7 @@ class SendGrid:
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
         told = json_of(call.body)
         if not isinstance(told, list):
-            raise Rejected("wrong_type", "", f"expected a list of events, got {type(told).__name__}")
+            raise Rejected("wrong_type", "", f"expected a list of events, got {kind_of(told)}")
         return [message for each in told for message in _messages(each)]
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
-from wayline.errors import OperatorError, Rejected
+from wayline.errors import OperatorError, Rejected, kind_of, why_no_json
 from wayline.sources import Call, Receiver, Unsigned
 from wayline.sources.reports import report_id
 
@@ -48,7 +48,7 @@ def json_of(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Rejected("bad_json", "", f"expected JSON, and the body is none: {error}") from error
+        raise Rejected("bad_json", "", f"expected JSON, and the body is none: {why_no_json(error)}") from error
 
 
 class GenericWebhook:
@@ -112,10 +112,10 @@ def _messages(call: Call, signed: str) -> Sequence[Mapping[str, Any]]:
     """A message of the tracking API, or a batch of them; `signed` tells this call from every other."""
     told = json_of(call.body)
     if not isinstance(told, dict):
-        raise Rejected("wrong_type", "", f"expected a message or a batch of them, got {type(told).__name__}")
+        raise Rejected("wrong_type", "", f"expected a message or a batch of them, got {kind_of(told)}")
     items = told.get("batch", [told])
     if not isinstance(items, list):
-        raise Rejected("wrong_type", "batch", f"expected a list of messages, got {type(items).__name__}")
+        raise Rejected("wrong_type", "batch", f"expected a list of messages, got {kind_of(items)}")
     return [_with_id(item, signed, place) for place, item in enumerate(items)]
 
 

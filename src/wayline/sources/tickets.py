@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from wayline.errors import Rejected
+from wayline.errors import Rejected, kind_of
 from wayline.sources import Call, Unsigned
 from wayline.sources.reports import instant_of, object_in, report_id, timestamp_of
 from wayline.sources.signed import GenericWebhook, is_one_of, json_of
@@ -69,7 +69,7 @@ class Zendesk:
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
         told = json_of(call.body)
         if not isinstance(told, dict):
-            raise Rejected("wrong_type", "", f"expected a ticket, got {type(told).__name__}")
+            raise Rejected("wrong_type", "", f"expected a ticket, got {kind_of(told)}")
         kind = told.get("type")
         if isinstance(kind, str) and kind.startswith("zen:"):
             return [_zendesk_event(told, kind)] if kind.startswith(_EVENTS) else []

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from wayline.domain import Product
-from wayline.errors import Rejected, did_you_mean
+from wayline.errors import Rejected, did_you_mean, kind_of
 from wayline.sources.facts import Rules
 
 __all__ = ["ITEM", "Items", "Topic", "read_topic"]
@@ -74,7 +74,7 @@ def read_topic(topic: str, body: Any, known: Mapping[str, Topic], rules: Rules, 
     if topic not in known:
         raise Rejected("unknown_topic", "topic", f"nothing reads {topic!r:.60}. {did_you_mean(topic, known)}")
     if not isinstance(body, dict):
-        raise Rejected("wrong_type", "", f"expected an object, got {type(body).__name__}")
+        raise Rejected("wrong_type", "", f"expected an object, got {kind_of(body)}")
     expected = known[topic]
     for mark in (*expected.marks, *expected.lacks):
         if (mark in body) is not (mark in expected.marks):

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, urlsplit, urlunsplit
 
-from wayline.errors import Rejected
+from wayline.errors import Rejected, kind_of
 from wayline.observation.stopping import asks_to_stop
 from wayline.sources import Call, Unsigned
 from wayline.sources.reports import decision_in, report, report_id
@@ -57,7 +57,7 @@ class Twilio:
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
         fields: Any = json_of(call.body) if _is_json(call) else dict(_form(call))
         if not isinstance(fields, dict):
-            raise Rejected("wrong_type", "", f"expected fields, got {type(fields).__name__}")
+            raise Rejected("wrong_type", "", f"expected fields, got {kind_of(fields)}")
         told = {name: str(value) for name, value in fields.items() if isinstance(value, str | int)}
         if told.get("MessageStatus") in ("delivered", "undelivered", "failed"):
             return list(_status(told, call))

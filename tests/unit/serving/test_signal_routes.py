@@ -76,6 +76,11 @@ def test_only_a_secret_key_of_the_scope_may_ask(api: Api) -> None:
         assert api.ask(method, path, "reading-key").status_code == (200 if scope == "read" else 403)
 
 
+def test_a_secret_key_in_a_url_is_told_to_be_replaced(api: Api) -> None:
+    answer = api.ask("GET", "/v1/rejects?writeKey=reading-key")
+    assert (answer.status_code, answer.json()["code"]) == (401, "secret_in_url")
+
+
 def test_rejected_messages_are_listed_and_their_bodies_only_revealed(api: Api) -> None:
     listed = api.ask("GET", "/v1/rejects")
     assert b"anna@mail.example" not in listed.content
