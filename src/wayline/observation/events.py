@@ -521,9 +521,7 @@ def _assured(
     whole = {"messageId": event_id, "event": name, "properties": properties, "context": context}
     encoded = _encoded(whole)
     personal = _encoded(reading.personal) if reading.personal else b""
-    # What goes to the vault weighs too: whoever pays for it is the same disk.
-    size = len(encoded) + len(personal)
-    if size > min(LIMITS["bytes_noted"], bytes_max):
+    if (size := len(encoded) + len(personal)) > min(LIMITS["bytes_noted"], bytes_max):
         _weigh(size, bytes_max, reading)
     if b"\\u0000" in encoded:
         _refuse_nul(whole)
