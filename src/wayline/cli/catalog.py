@@ -40,7 +40,7 @@ def import_(
     """
     from wayline.runtime import cataloguing
     from wayline.runtime.folders import KEPT
-    from wayline.runtime.importing import in_words
+    from wayline.runtime.importing import forget_refused, in_words
     from wayline.sources.feeds import FORMATS
 
     if format_ not in FORMATS:
@@ -55,6 +55,7 @@ def import_(
             file, store, playbook.settings, settings, datetime.now(UTC),
             progress=_counting, refused_path=refused, signals=playbook.signals,
         )  # fmt: skip
+        forget_refused(folder, datetime.now(UTC))
     if as_json:
         print_json(done)
     else:

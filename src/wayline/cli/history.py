@@ -34,7 +34,9 @@ def import_(
     replay_events: Annotated[
         bool, typer.Option("--replay", help="Let the events start journeys; history by itself starts nothing.")
     ] = False,
-    refused: Annotated[Path | None, typer.Option(help="Where to keep refused rows, as CSV.")] = None,
+    refused: Annotated[
+        Path | None, typer.Option(help="Where to keep refused rows, as CSV; a rehearsal keeps them only there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring data in from a file by a mapping: look first (--preview), rehearse (--dry-run), then import.
@@ -43,7 +45,10 @@ def import_(
     """
     from wayline.runtime import importing
 
-    with importing.prepared(file, folder, mapping, fires=replay_events, refused_path=refused) as imports:
+    preparing = importing.prepared(
+        file, folder, mapping, fires=replay_events, refused_path=refused, is_rehearsal=dry_run
+    )
+    with preparing as imports:
         if preview:
             shown = [each for said in imports for each in importing.preview_table(said, preview)]
             print_json(shown) if as_json else print("\n\n".join(map(importing.previewed_in_words, shown)))
@@ -53,6 +58,7 @@ def import_(
         else:
             with opened(folder, is_new=True) as store:
                 reports = [importing.import_table(said, store.log, store.vault, _counting) for said in imports]
+            importing.forget_refused(folder, datetime.now(UTC))
     if as_json:
         print_json(reports[0] if len(reports) == 1 else reports)
     else:

@@ -22,6 +22,7 @@ from wayline.domain import Event, Identifier
 from wayline.errors import Rejected, did_you_mean, kind_of
 from wayline.observation.claims import CLAIMS, RESERVED_KINDS, UNVERIFIED, as_claims
 from wayline.observation.dialects import alias_of
+from wayline.observation.masking import names_someone
 from wayline.observation.money import EXPONENTS
 from wayline.observation.proofs import CLICKED, Shown
 from wayline.observation.properties import GONE, Reading, read_context, read_instant, read_properties, read_traits
@@ -231,11 +232,10 @@ def _name(raw: Mapping[str, Any], kind: str, reading: Reading, *, trusted: bool,
         name = ALIASES[name]
     if name in VOCABULARY:
         return name if trusted else _public_name(name, is_believed=is_believed)
-    if len(name) > LIMITS["name_characters_max"]:
-        raise Rejected(
-            "too_long", "event", f"a name of {len(name)} characters, at most {LIMITS['name_characters_max']}"
-        )
-    if "@" in name or any(handle in name for handle in reading.handles if len(handle) >= _CONTAINED_CHARACTERS_MIN):
+    if len(name) > (most := LIMITS["name_characters_max"]):
+        raise Rejected("too_long", "event", f"a name of {len(name)} characters, at most {most}")
+    handles = [handle for handle in reading.handles if len(handle) >= _CONTAINED_CHARACTERS_MIN]
+    if names_someone(name) or any(handle in name for handle in handles):
         raise Rejected("personal_name", "event", "an event's name may not hold an identifier; send it as a property")
     return name.strip()
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from wayline.errors import Rejected, did_you_mean, kind_of
+from wayline.observation.masking import holds_number
 from wayline.observation.money import EXPONENTS, minor
 from wayline.observation.vocabulary import (
     CONTEXT_DROPPED,
@@ -77,11 +78,15 @@ def read_properties(raw: Mapping[str, Any], reading: Reading, prefix: str = "") 
     """The properties that stay in the event, each in its stored shape."""
     reading.prefix = prefix
     kept: dict[str, Any] = {}
-    plain, reader_of = _PLAIN, _READERS.get
+    plain, texts, reader_of = _PLAIN, _TEXTS, _READERS.get
     for key, value in raw.items():
         # Most values are plain texts of known names: no call for them.
+        # A text with a zero or a plus may hold a telephone number; an id is an id, whatever its digits.
         if type(value) is str and key in plain and value and "@" not in value:
-            kept[key] = value
+            if ("0" in value or "+" in value) and key in texts and holds_number(value):
+                reading.seal(prefix + key, value)
+            else:
+                kept[key] = value
         elif value is not None:
             read = reader_of(key, _unknown)(value, key, reading)
             if read is not GONE:
@@ -308,7 +313,8 @@ def _text(value: Any, key: str, reading: Reading) -> Any:
         if type(value) is int or type(value) is float:
             return str(_finite(value, key, reading))
         raise reading.wrong(key, "a string", value)
-    return reading.seal(reading.prefix + key, value) if "@" in value and _ADDRESS_LIKE.search(value) else value
+    is_private = ("@" in value and _ADDRESS_LIKE.search(value)) or holds_number(value)
+    return reading.seal(reading.prefix + key, value) if is_private else value
 
 
 def _label(value: Any, key: str, reading: Reading) -> Any:
@@ -468,6 +474,7 @@ _READER_OF: Mapping[Shape, _Reader] = {
 }  # fmt: skip
 _READERS: Final[Mapping[str, _Reader]] = {name: _READER_OF[shape] for name, shape in SHAPES.items()}
 _PLAIN: Final = frozenset(name for name, shape in SHAPES.items() if shape in ("id", "text", "label"))
+_TEXTS: Final = frozenset(name for name, shape in SHAPES.items() if shape in ("text", "label"))
 
 _CONTEXT_READERS: Final[Mapping[str, _Reader | None]] = {
     **dict.fromkeys(CONTEXT_DROPPED),

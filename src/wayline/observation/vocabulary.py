@@ -28,7 +28,7 @@ Shape: TypeAlias = Literal[
 
 SHAPE_MEANINGS: Final[Mapping[Shape, str]] = MappingProxyType({
     "id": "a string (a number becomes one); an empty one counts as absent; one that holds an identifier is hashed",
-    "text": "a string",
+    "text": "a string; with an e-mail address or a telephone number in it, it goes to the vault",
     "label": "a string or a number, kept as it came",
     "scanned": "a string; it goes to the vault if an e-mail address or a telephone number stands in it",
     "personal": "goes to the vault, whatever it says",
@@ -123,7 +123,7 @@ REJECTIONS: Final = MappingProxyType(
         "needs_secret_key": "a public key told what acts on a customer, a mailbox or the shelf",
         "nul_character": "the character U+0000",
         "oversize": "more bytes than `bytes_max`",
-        "personal_name": "an event's name that holds an identifier",
+        "personal_name": "an event's name that holds an identifier, an address or a telephone number",
         "too_deep": "nested deeper than `depth_max`",
         "too_long": "a name, messageId or identifier longer than its limit",
         "too_many": "more items, products or identifiers than the limit",

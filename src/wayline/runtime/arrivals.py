@@ -12,7 +12,7 @@ from msgspec import Struct
 from wayline.errors import AuthorError, SenderError
 from wayline.sources.archives import is_archive, is_like, members_of, unpacked
 from wayline.sources.mapping import READY, SETS, TableMapping, read_mapping, ready_mapping
-from wayline.sources.tables import header_of
+from wayline.sources.tables import WrongColumns, header_of
 
 __all__ = ["Arrival", "arrivals", "fitting", "mappings_called", "money_and_zone"]
 
@@ -64,18 +64,22 @@ def fitting(file: Path, candidates: Sequence[TableMapping]) -> TableMapping:
     if len(candidates) == 1:
         header_of(file, candidates[0])
         return candidates[0]
-    why = []
+    why: list[str] = []
+    has = ""
     for each in candidates:
         if not is_like(file.name, each.name_like):
             continue
         try:
             header_of(file, each)
+        except WrongColumns as error:
+            why.append(error.lacks)
+            has = has or error.found
         except SenderError as error:
             why.append(str(error))
         else:
             return each
     known = ", ".join(each.name + (f" ({each.name_like})" if each.name_like else "") for each in candidates)
-    raise SenderError(f"{file.name} is what none of these mappings reads: {known}. {' '.join(why)}")
+    raise SenderError(f"{file.name} is what none of these mappings reads: {known}. {' '.join([*why, has]).strip()}")
 
 
 def money_and_zone(folder: Path) -> tuple[str, str]:

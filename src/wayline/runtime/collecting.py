@@ -15,6 +15,7 @@ from msgspec import Struct
 from wayline.domain import Signal
 from wayline.errors import Rejected, why_no_json
 from wayline.observation.events import Parsed, parse
+from wayline.observation.masking import safe_name
 from wayline.observation.proofs import IDENTITY_FIELD, Proofs, Shown, without_identity
 from wayline.observation.quality import agreed
 from wayline.observation.vocabulary import LIMITS
@@ -221,7 +222,7 @@ def _rejection(item: Any, why: Rejected, told: _Told) -> Rejection:
     return Rejection(
         source=request.source,
         event_id=_text(message.get("messageId")),
-        name=_text(message.get("event") or message.get("type")),
+        name=safe_name(_text(message.get("event") or message.get("type")), why.code),
         code=why.code,
         field=why.field,
         reason=why.reason,

@@ -20,6 +20,11 @@ __all__ = ["KEPT", "copy_example", "example_folder", "keep_versions", "playbooks
 KEPT = ".wayline"
 """Folder of the stores, inside a shop's folder."""
 
+_NOT_SHARED = f"""\
+# What people told and bought, and the key to it: never under version control.
+{KEPT}/
+inbox/
+"""
 _SAVED = "playbooks"
 _SAVED_MAX = 50  # playbook versions whose journeys people may still be inside
 _TEXTS = frozenset({".yaml", ".yml", ".toml"})
@@ -88,6 +93,7 @@ def copy_example(folder: Path) -> None:
     example = example_folder()
     try:
         shutil.copytree(example, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+        (folder / ".gitignore").write_text(_NOT_SHARED, encoding="utf-8")
     except OSError as error:
         several = error.args[0] if isinstance(error, shutil.Error) else ()
         reason = several[0][2].split(": '")[0] if several else error.strerror or str(error)

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, Final
@@ -41,6 +41,7 @@ __all__ = [
     "Previewed",
     "Progress",
     "Report",
+    "forget_refused",
     "import_table",
     "in_words",
     "prepared",
@@ -52,6 +53,8 @@ __all__ = [
 
 BATCH_MAX: Final = 2_000
 """Messages in one commit."""
+
+_REFUSED_KEPT: Final = timedelta(days=30)  # as long as what is done of a drop folder
 
 
 class Import(Struct, frozen=True, kw_only=True):
@@ -163,12 +166,20 @@ def preview_table(told: Import, count_max: int = 5) -> tuple[Previewed, ...]:
 
 @contextmanager
 def prepared(
-    file: Path, folder: Path, mapping: str, *, fires: bool, refused_path: Path | None = None
+    file: Path,
+    folder: Path,
+    mapping: str,
+    *,
+    fires: bool,
+    refused_path: Path | None = None,
+    is_rehearsal: bool = False,
 ) -> Iterator[list[Import]]:
     """The imports of a file into a shop's folder: its mapping by name or path, and where each keeps what it refuses.
 
-    One, or of an archive one for each member that a mapping reads.
+    One, or of an archive one for each member that a mapping reads. Refused rows hold names and addresses in clear, so a
+    rehearsal keeps them only where it is told to.
     """
+    beside = folder / KEPT / "imports"
     currency, zone = money_and_zone(folder)
     signals = read_playbook(folder).signals
     candidates = [for_shop(each, currency, zone) for each in mappings_called(mapping)]
@@ -180,13 +191,20 @@ def prepared(
                 name=each.name,
                 mapping=each.mapping,
                 received_at=now,
-                refused_path=refused_path or folder / KEPT / "imports" / f"{each.path.stem}.refused.csv",
-                token_path=folder / KEPT / "imports" / f"{each.path.stem}.token",
+                refused_path=refused_path or (None if is_rehearsal else beside / f"{each.path.stem}.refused.csv"),
+                token_path=beside / f"{each.path.stem}.token",
                 fires=fires,
                 signals=signals,
             )
             for each in found
         ]
+
+
+def forget_refused(folder: Path, now: datetime) -> None:
+    """Delete refused rows of imports long ago: they hold people's names and addresses in the open."""
+    for path in (folder / KEPT / "imports").glob("*.refused.csv"):
+        if now - datetime.fromtimestamp(path.stat().st_mtime, UTC) > _REFUSED_KEPT:
+            path.unlink(missing_ok=True)
 
 
 def read_in(

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from wayline.observation.masking import names_someone, safe_field, safe_name, safe_reason, safe_text
 from wayline.observation.proofs import Proofs, Shown
 from wayline.runtime.collecting import Collector, Delivered
 from wayline.store import Log, Rejection
@@ -61,7 +63,7 @@ class Offered(Struct, frozen=True):
 def listed(log: Log, *, before: int = 0, count_max: int = 100, is_revealed: bool = False) -> list[Listed]:
     """Rejected messages, newest first; `before` is the number after which to go on."""
     if not is_revealed:
-        return [_listed(number, one) for number, one in log.rejected(before, count_max, is_whole=False)]
+        return [_safe(_listed(number, one)) for number, one in log.rejected(before, count_max, is_whole=False)]
     shown: list[Listed] = []
     size = 0
     for number in log.rejected_numbers(before, count_max):
@@ -83,6 +85,12 @@ def _listed(number: int, one: Rejection, body: Any = None) -> Listed:
 def _numbered(log: Log, number: int) -> list[tuple[int, Rejection]]:
     """The rejected message of that number, if it is kept."""
     return [each for each in log.rejected(number + 1, 1) if each[0] == number] if number > 0 else []
+
+
+def _safe(row: Listed) -> Listed:
+    event_id = safe_text(row.event_id) if names_someone(row.event_id) else row.event_id
+    name, field, reason = safe_name(row.name, row.code), safe_field(row.field), safe_reason(row.reason)
+    return replace(row, name=name, event_id=event_id, field=field, reason=reason)
 
 
 def offer_again(
@@ -116,7 +124,7 @@ def offer_again(
         appended = collected.appended
         for at, count in enumerate((appended.stored, appended.duplicates, appended.conflicts)):
             total[at] += count
-        again += [f"{each.field}: {each.reason}" if each.field else each.reason for each in collected.rejected]
+        again += map(_why, collected.rejected)
     return Offered(
         found - unreadable, total[0], total[1], total[2], tuple(again), unreadable, left, offered[-1] if left else 0
     )
@@ -137,6 +145,11 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             merged[name] = merge_patch(merged.get(name), value)
     return merged
+
+
+def _why(one: Rejection) -> str:
+    field, reason = safe_field(one.field), safe_reason(one.reason)
+    return f"{field}: {reason}" if field else reason
 
 
 def _message(one: Rejection) -> Mapping[str, Any] | None:

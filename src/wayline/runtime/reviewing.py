@@ -13,6 +13,8 @@ from wayline.domain import Event, Review
 from wayline.errors import SenderError
 from wayline.observation.hands import KEPT_APART, MERGED, SPLIT, judgement
 from wayline.observation.identity import is_shared, review_of
+from wayline.observation.masking import names_someone
+from wayline.observation.properties import looks_personal
 from wayline.store import Batch, State
 
 __all__ = ["answered", "merged", "propose_review", "split"]
@@ -48,16 +50,22 @@ def answered(state: State, review_id: str, *, accept: bool, by: str, at: datetim
             f"review {review_id}: it is {review.state} already, by {review.by or 'nobody named'}. To merge the two "
             f"after all: wayline identity merge DIR {review.one} {review.other}"
         )
+    _names_nobody(by=by)
     why = "; ".join(review.evidence)
     if accept:
-        return merged(state, review.one, review.other, by=by, why=why, at=at, confidence=review.confidence)
+        return _merged(state, review.one, review.other, by=by, why=why, at=at, confidence=review.confidence)
     return judgement(KEPT_APART, review.one, review.other, by=by, why=why, at=at)
 
 
-def merged(
+def merged(state: State, one: str, other: str, *, by: str, why: str, at: datetime) -> Event:
+    """The event that merges two by hand: the one known by more goes on. Raises SenderError where it cannot be."""
+    _names_nobody(by=by, why=why)
+    return _merged(state, one, other, by=by, why=why, at=at)
+
+
+def _merged(
     state: State, one: str, other: str, *, by: str, why: str, at: datetime, confidence: float | None = None
 ) -> Event:
-    """The event that merges two by hand: the one known by more goes on. Raises SenderError where it cannot be."""
     first, second = _known(state, one), _known(state, other)
     if first == second:
         raise SenderError(f"{one} and {other} are one customer already: {first}")
@@ -68,6 +76,7 @@ def merged(
 
 def split(state: State, loser: str, *, by: str, why: str, at: datetime) -> Event:
     """The event that takes a merge back. Raises SenderError if this customer was never merged into another."""
+    _names_nobody(by=by, why=why)
     root = _known(state, loser)
     edge = next((merge for merge in state.merges(root) if merge.loser == loser), None)
     if edge is None:
@@ -78,6 +87,16 @@ def split(state: State, loser: str, *, by: str, why: str, at: datetime) -> Event
 
 _ORDER = ("k-", "e-", "p-", "a-", "s-")
 _LOOKED_AT = 0.9  # whatever made the proposal, a person has looked at it since
+
+
+def _names_nobody(**said: str) -> None:
+    for field, text in said.items():
+        if names_someone(text) or looks_personal(text):
+            instead = "your name or initials" if field == "by" else "what you saw, such as 'she told us'"
+            raise SenderError(
+                f"{field}: an e-mail address or a telephone number seems to stand in it, and it is kept in clear with "
+                f"the judgement. Write {instead}."
+            )
 
 
 def _known(state: State, customer_id: str) -> str:

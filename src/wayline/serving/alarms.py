@@ -14,6 +14,7 @@ from wayline.domain import Event
 from wayline.measurement.earnings import ABSURD, Earnings
 from wayline.measurement.elsewhere import Elsewhere
 from wayline.measurement.verdicts import Finding
+from wayline.observation.masking import safe_field, safe_name, safe_reason
 from wayline.serving.records import Counts
 from wayline.store import Log, Rejection, State
 
@@ -199,8 +200,9 @@ def _of_events(state: State, log: Log) -> Iterator[Alarm]:
 
 def _said(rejection: Rejection) -> str:
     """Why one was rejected, with its name and field where there are any."""
-    name = f"'{rejection.name}'" if rejection.name else "a message without a name"
-    return ": ".join((f"{name}, {rejection.field}" if rejection.field else name, rejection.reason.rstrip(".")))
+    named, field = safe_name(rejection.name, rejection.code), safe_field(rejection.field)
+    name = f"'{named}'" if named else "a message without a name"
+    return ": ".join((f"{name}, {field}" if field else name, safe_reason(rejection.reason).rstrip(".")))
 
 
 def _newest(log: Log) -> list[Rejection]:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeAlias
 
 from wayline.errors import SenderError, did_you_mean
+from wayline.observation.properties import looks_personal
 from wayline.sources import RefusedRow, Row
 from wayline.sources.documents import is_json, json_header, json_rows
 from wayline.sources.mapping import Column, TableMapping
 
-__all__ = ["RECORD_CHARACTERS_MAX", "RECORD_LINES_MAX", "Rows", "header_of", "places_of", "read_rows"]
+__all__ = ["RECORD_CHARACTERS_MAX", "RECORD_LINES_MAX", "Rows", "WrongColumns", "header_of", "places_of", "read_rows"]
 
 RECORD_LINES_MAX: Final = 50  # lines of one row: an open quote runs no further
 RECORD_CHARACTERS_MAX: Final = 65_536  # characters of one row
@@ -40,12 +41,30 @@ def header_of(path: Path, mapping: TableMapping) -> tuple[str, ...]:
                if not column.may_lack and not any(name in header for name in column.headers)]  # fmt: skip
     if missing:
         others = "" if len(missing) == 1 else f" (nor {', '.join(map(repr, missing[1:]))})"
-        found = did_you_mean(missing[0], header).replace("Defined:", "The file has:")
-        hint = " Is the delimiter right?" if len(header) == 1 else ""
-        raise SenderError(
-            f"{path.name}: no column {missing[0]!r}{others}, which mapping {mapping.name!r} reads. {found}{hint}"
-        )
+        lacks = f"{path.name}: no column {missing[0]!r}{others}, which mapping {mapping.name!r} reads."
+        raise WrongColumns(lacks, _columns_found(header, missing[0]))
     return header
+
+
+class WrongColumns(SenderError):
+    """A file has other columns than a mapping reads: what it lacks, and what it has instead."""
+
+    def __init__(self, lacks: str, found: str) -> None:
+        super().__init__(f"{lacks} {found}")
+        self.lacks = lacks
+        self.found = found
+
+
+def _columns_found(header: Sequence[str], missing: str) -> str:
+    # A file without a header begins with somebody's row, which belongs in no message.
+    if any(_is_a_value(cell) for cell in header):
+        return "Its first line looks like a row, not like the names of columns. Put a line with their names before it."
+    found = did_you_mean(missing, header).replace("Defined:", "The file has:")
+    return found + (" Is the delimiter right?" if len(header) == 1 else "")
+
+
+def _is_a_value(cell: str) -> bool:
+    return not any(map(str.isalpha, cell)) or "@" in cell or looks_personal(cell)
 
 
 def places_of(header: Sequence[str], mapping: TableMapping) -> dict[str, int]:
