@@ -260,7 +260,7 @@ def test_a_rehearsal_judges_alike_and_stores_nothing(store: Store, tmp_path: Pat
 def test_a_preview_shows_messages_and_what_they_would_be(tmp_path: Path, mapping: TableMapping) -> None:
     shown = preview_table(told(tmp_path, mapping, ["B4,hat,1,1,2026-11-01,0,", *rows(40)]), 3)
     assert [each.event is None for each in shown] == [True, False, False]
-    assert "userId" in shown[0].refusal and shown[1].message["properties"]["order_id"] == "A0"
+    assert "'who' or 'mail'" in shown[0].refusal and shown[1].message["properties"]["order_id"] == "A0"
     assert shown[1].event.properties["revenue"] == 1998
 
 

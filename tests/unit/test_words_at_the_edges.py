@@ -13,14 +13,19 @@ from tests.shop import NOON
 from typer.testing import CliRunner
 
 from wayline.cli import app, incoming
+from wayline.cli.catalog import _count
 from wayline.errors import AuthorError, Rejected, SenderError, WaylineError, kind_of, why_no_json
 from wayline.observation.events import parse
 from wayline.observation.vocabulary import LIMITS
 from wayline.playbook.settings import read_sources
+from wayline.runtime.arrivals import fitting, mappings_called
 from wayline.runtime.folders import KEPT, copy_example
+from wayline.runtime.importing import Import, preview_table
 from wayline.runtime.match_evaluation import Asked, evaluate, in_words
 from wayline.serving.alarms import _said
-from wayline.sources.mapping import read_mapping
+from wayline.sources import Call
+from wayline.sources.mapping import for_shop, read_mapping
+from wayline.sources.tickets import TicketForms
 from wayline.store import Rejection
 from wayline.store.opening import open_store
 
@@ -198,3 +203,33 @@ def test_what_goes_to_the_vault_weighs_too() -> None:
     with pytest.raises(Rejected) as refused:
         parse(long, source="web", received_at=NOON, keyed=lambda kind, value: f"{kind}-{len(value)}")
     assert refused.value.code == "oversize" and LIMITS["bytes_max"] < 600_000
+
+
+# ------------------------------------------------------------------ files and tickets that tell nothing
+
+
+def test_a_file_that_no_mapping_can_read_says_why_once(tmp_path: Path) -> None:
+    junk = tmp_path / "sales.parquet"
+    junk.write_bytes(b"PAR1junk")
+    with pytest.raises(SenderError) as told:
+        fitting(junk, mappings_called("pos"))
+    assert str(told.value).count("no whole Parquet file") == 1
+
+
+def test_a_row_about_nobody_is_refused_in_the_words_of_its_columns(tmp_path: Path) -> None:
+    rows = tmp_path / "pickups.csv"
+    rows.write_text("store_id,order_id,pickup_status,at\n1,7,ready,2025-11-05T10:00:00Z\n")
+    (mapping,) = mappings_called("pos-pickups")
+    (shown,) = preview_table(Import(path=rows, mapping=for_shop(mapping, "EUR", "UTC"), received_at=NOON), 1)
+    assert "'customer_id' or 'email' or 'phone'" in shown.refusal and "userId" not in shown.refusal
+
+
+def test_a_ticket_without_an_id_is_told_so() -> None:
+    desk = TicketForms(["whsec_" + "QUFB" * 8])
+    with pytest.raises(Rejected, match="ticket_id: expected the id of a ticket"):
+        desk.messages(Call(headers={}, body=b"{}", url="", peer="", received_at=NOON))
+
+
+def test_stock_below_nothing_is_shown_as_nothing() -> None:
+    assert _count(-5, NOON, NOON).startswith("0 in stock (told as -5")
+    assert _count(5, NOON, NOON).startswith("5 in stock;")

@@ -111,7 +111,10 @@ def _price(product: Product, currency: str, now: datetime) -> str:
 
 
 def _count(count: int | None, at: datetime | None, now: datetime) -> str:
-    return "stock never told" if count is None else f"{count} in stock; {_age(at, now) or 'at no known time'}"
+    if count is None:
+        return "stock never told"
+    owed = f" (told as {count}: sold beyond what is there)" if count < 0 else ""
+    return f"{max(count, 0)} in stock{owed}; {_age(at, now) or 'at no known time'}"
 
 
 def _age(at: datetime | None, now: datetime) -> str:

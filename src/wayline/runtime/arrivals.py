@@ -78,6 +78,8 @@ def fitting(file: Path, candidates: Sequence[TableMapping]) -> TableMapping:
             why.append(str(error))
         else:
             return each
+    if len(why) > 1 and len(set(why)) == 1:
+        raise SenderError(why[0])  # it is the file that cannot be read, whatever reads it
     known = ", ".join(each.name + (f" ({each.name_like})" if each.name_like else "") for each in candidates)
     raise SenderError(f"{file.name} is what none of these mappings reads: {known}. {' '.join([*why, has]).strip()}")
 

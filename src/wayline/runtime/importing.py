@@ -29,10 +29,10 @@ from wayline.runtime.collecting import Collector, Delivered
 from wayline.runtime.folders import KEPT, read_playbook
 from wayline.sources import RefusedRow, Told
 from wayline.sources.feeds import Feed
-from wayline.sources.mapping import TableMapping, for_shop
+from wayline.sources.mapping import Cell, MessageRule, TableMapping, for_shop
 from wayline.sources.messages import translate
 from wayline.sources.tables import header_of
-from wayline.store import Log, Vault
+from wayline.store import Log, Rejection, Vault
 from wayline.store.seal import pseudonym
 
 __all__ = [
@@ -128,7 +128,7 @@ def import_table(
         delivered = Delivered(items, told.mapping.source, told.received_at, fires=told.fires)
         collected = collector.collect(delivered)
         appended = collected.appended
-        why = {each.event_id: (each.code, f"{each.field}: {each.reason}") for each in collected.rejected}
+        why = {each.event_id: (each.code, _why(each, told.mapping)) for each in collected.rejected}
         return _Stored(appended.stored, appended.duplicates, appended.conflicts, why)
 
     return _run(told, store, progress)
@@ -141,7 +141,7 @@ def rehearse_table(told: Import, progress: Callable[[Progress], None] = lambda p
         why = {}
         for item, verdict in zip(items, _verdicts(items, told), strict=True):
             if isinstance(verdict, Rejected):
-                why[item["messageId"]] = (verdict.code, f"{verdict.field}: {verdict.reason}")
+                why[item["messageId"]] = (verdict.code, _why(verdict, told.mapping))
         return _Stored(0, 0, 0, why)
 
     return _run(replace(told, token_path=None), judge, progress)
@@ -157,11 +157,29 @@ def preview_table(told: Import, count_max: int = 5) -> tuple[Previewed, ...]:
             break
     verdicts = _verdicts([each.message for each in found], told)
     return tuple(
-        Previewed(each.message, None, str(verdict))
+        Previewed(each.message, None, _why(verdict, told.mapping))
         if isinstance(verdict, Rejected)
         else Previewed(each.message, verdict.event)
         for each, verdict in zip(found, verdicts, strict=True)
     )
+
+
+def _why(verdict: Rejected | Rejection, mapping: TableMapping) -> str:
+    """Why a message was refused, in the words of whoever has the file: its columns."""
+    if verdict.code == "no_identifier":
+        told = [name for rule in mapping.messages for name in (rule.user_id, rule.anonymous_id, *_handles(rule))]
+        columns = " or ".join(repr(mapping.columns[name].headers[0]) for name in dict.fromkeys(filter(None, told)))
+        if not columns:
+            return "it is about nobody: the mapping names no column that says who a row is about"
+        return f"it is about nobody: expected something in {columns}, or what stands there names no person"
+    return f"{verdict.field}: {verdict.reason}" if verdict.field else verdict.reason
+
+
+def _handles(rule: MessageRule) -> Iterator[str]:
+    for name in ("email", "phone"):
+        value = rule.traits.get(name)
+        if isinstance(value, Cell):
+            yield value.column
 
 
 @contextmanager
@@ -221,9 +239,13 @@ def read_in(
     return Import(path=file, mapping=fits, received_at=datetime.now(UTC), signals=signals or {})
 
 
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def in_words(report: Report, *, is_rehearsal: bool) -> list[str]:
     """The report as a person reads it: every row accounted for."""
-    lines = [f"{report.file} by {report.mapping}: {report.rows:,} rows, {report.messages:,} messages"]
+    lines = [f"{report.file} by {report.mapping}: {_many(report.rows, 'row')}, {_many(report.messages, 'message')}"]
     if is_rehearsal:
         lines.append(f"  {report.accepted:>12,}  would be stored (nothing was: this is a rehearsal)")
     else:

@@ -138,7 +138,10 @@ def _csv_lines(path: Path, mapping: TableMapping) -> IO[str]:
     with path.open("rb") as opened:
         start = opened.read(4)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff") and "16" not in encoding:
-        raise SenderError(f"{path.name} is UTF-16, expected {mapping.encoding}. Set file.encoding to utf-16.")
+        raise SenderError(
+            f"{path.name} is UTF-16, expected {mapping.encoding}. Save it as UTF-8, or set file.encoding to "
+            f"utf-16 in a mapping of your own."
+        )
     return path.open(encoding=encoding, errors="surrogateescape", newline="")
 
 
@@ -203,7 +206,10 @@ def _drained(waiting: deque[str], lines: IO[str]) -> Iterator[str]:
 def _cells(number: int, record: str, mapping: TableMapping) -> list[str] | RefusedRow:
     if not record.isascii() and any("\udc80" <= character <= "\udcff" for character in record):
         byte = next(ord(character) - 0xDC00 for character in record if "\udc80" <= character <= "\udcff")
-        reason = f"byte 0x{byte:02x} is not {mapping.encoding}; if all rows are so, set file.encoding (cp1252, latin-1)"
+        reason = (
+            f"byte 0x{byte:02x} is not {mapping.encoding}; if all rows are so, save it as UTF-8, or set "
+            f"file.encoding (cp1252, latin-1) in a mapping of your own"
+        )
         return RefusedRow(number, "wrong_encoding", reason, text=_bare(record))
     if "\0" in record:
         return RefusedRow(number, "nul_character", "holds the character U+0000; remove it", text=_bare(record))

@@ -28,6 +28,7 @@ _OPEN: Final = frozenset({"new", "open", "opened", "created", "reopened"})
 _TOLD: Final = ("ticket_id", "order_id", "topic", "priority", "channel", "resolution", "sentiment", "status")
 _WRITTEN: Final = ("subject", "message")
 _EVENTS: Final = "zen:event-type:ticket."
+_NO_TICKET: Final = "expected the id of a ticket; send the form that docs/how-to/feedback.md shows"
 
 
 class TicketForms:
@@ -41,6 +42,8 @@ class TicketForms:
 
     def messages(self, call: Call) -> Sequence[Mapping[str, Any]]:
         told = json_of(call.body)
+        if isinstance(told, dict) and not told.get("ticket_id"):
+            raise Rejected("wrong_type", "ticket_id", _NO_TICKET)
         return [
             _ticket(each, "") if isinstance(each, dict) else each
             for each in (told if isinstance(told, list) else [told])
@@ -73,6 +76,8 @@ class Zendesk:
         kind = told.get("type")
         if isinstance(kind, str) and kind.startswith("zen:"):
             return [_zendesk_event(told, kind)] if kind.startswith(_EVENTS) else []
+        if not told.get("ticket_id"):
+            raise Rejected("wrong_type", "ticket_id", _NO_TICKET)
         return [_ticket(told, "zendesk_id")]
 
 
