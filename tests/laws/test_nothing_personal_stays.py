@@ -104,6 +104,18 @@ def test_other_people_s_addresses_do_not_stay_either(name: str, mailbox: str, nu
 
 
 @settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted(name for name in SHAPES if SHAPES[name] == "text")), numbers, texts)
+def test_a_number_does_not_stay_in_a_known_text(name: str, number: str, words: str) -> None:
+    told = f"{words} {number}"
+    raw = {
+        "type": "track", "event": "Product Viewed", "messageId": "m", "userId": "somebody",
+        "properties": {name: told, "products": [{name: told}]},
+    }  # fmt: skip
+    parsed = read(raw)
+    assert number.encode() not in msgspec.json.encode(parsed.event) and number in str(parsed.personal)
+
+
+@settings(max_examples=100, deadline=None)
 @given(leaking())
 def test_reading_is_a_function_of_the_message(leaky: tuple[dict[str, Any], list[str]]) -> None:
     raw, _ = leaky

@@ -142,11 +142,11 @@ def test_a_file_without_a_header_shows_no_row(tmp_path: Path, row: str) -> None:
 
 def test_what_a_file_has_is_said_once(tmp_path: Path) -> None:
     file = tmp_path / "export.csv"
-    file.write_text("colour,weight\nred,7\n")
+    file.write_text("#,colour,weight,\n1,red,7,\n")
     mappings = [each for each in map(ready_mapping, SETS["pos"])]
     with pytest.raises(SenderError) as refused:
         fitting(file, [*mappings, *mappings])
-    assert str(refused.value).count("The file has: 'colour', 'weight'") == 1
+    assert str(refused.value).count("The file has: '', '#', 'colour', 'weight'") == 1
 
 
 MAPPING = """

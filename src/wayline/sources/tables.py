@@ -64,7 +64,9 @@ def _columns_found(header: Sequence[str], missing: str) -> str:
 
 
 def _is_a_value(cell: str) -> bool:
-    return not any(map(str.isalpha, cell)) or "@" in cell or looks_personal(cell)
+    # A column may be called '#' or nothing, none is called by figures alone.
+    has_figures_alone = any(map(str.isdigit, cell)) and not any(map(str.isalpha, cell))
+    return has_figures_alone or "@" in cell or looks_personal(cell)
 
 
 def places_of(header: Sequence[str], mapping: TableMapping) -> dict[str, int]:
