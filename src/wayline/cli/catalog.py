@@ -124,7 +124,7 @@ def _age(at: datetime | None, now: datetime) -> str:
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit} ago ({at:%Y-%m-%d %H:%M} UTC)"
-    return f"{seconds:.0f} seconds ago"
+    return f"{seconds:.0f} seconds ago" if seconds >= 2 else "just now"
 
 
 def _playbook(folder: Path) -> Playbook:
