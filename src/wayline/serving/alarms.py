@@ -213,6 +213,9 @@ def _of_subscriptions(log: Log) -> Iterator[Alarm]:
     waiting = {row.source: row for row in _newest(log) if row.code == "unconfirmed"}
     for source, row in sorted(waiting.items()):
         yield Alarm(f"'{source}' waits to be allowed to tell us things", row.reason, "rejected", 65)
+    ended = {row.source: row for row in _newest(log) if row.code == "unsubscribed"}
+    for source, row in sorted(ended.items()):
+        yield Alarm(f"'{source}' was told to tell us nothing any more", row.reason, "rejected", 65)
 
 
 def _of_elsewhere(found: Iterable[Elsewhere]) -> Iterator[Alarm]:

@@ -459,6 +459,12 @@ def _doubts(playbook: Playbook, channels: OpenedChannels, host: str) -> Iterator
             "Marketing mail is refused: its link to unsubscribe must begin with https://. "
             'Add [server] public_url = "https://..." to wayline.toml.'
         )
+    for name, said in playbook.settings.get("sources", {}).items():
+        if said.get("networks"):
+            yield (
+                f"Calls to /webhooks/{name} are taken from its networks alone, by the address that connects to this "
+                f"port. Behind a proxy that is the proxy's, and all are refused: leave networks out there."
+            )
     if host not in ("127.0.0.1", "::1", "localhost"):
         yield (
             f"Listening on {host}: whoever reaches this port can send events with a key of theirs. The pages have no "

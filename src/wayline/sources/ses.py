@@ -140,8 +140,13 @@ class Ses:
                 "SNS asks whether this topic may be told here. Open this address once to say yes, or let it be: "
                 f"{told.get('SubscribeURL')}",
             )
-        if told["Type"] != "Notification":
-            return []
+        if told["Type"] == "UnsubscribeConfirmation":
+            raise Rejected(
+                "unsubscribed",
+                "SubscribeURL",
+                "SNS tells this topic here no longer. Unless you ended it yourself, open this address once to have it "
+                f"told again: {told.get('SubscribeURL')}",
+            )
         inner = json_of(str(told.get("Message", "")).encode("utf-8", "replace"))
         kind = inner.get("eventType") or inner.get("notificationType") if isinstance(inner, dict) else None
         reader = _READERS.get(str(kind))

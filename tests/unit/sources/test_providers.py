@@ -467,6 +467,16 @@ def test_a_subscription_waits_for_the_operator_and_says_where_to_answer() -> Non
     assert raised.value.code == "unconfirmed"
 
 
+def test_a_subscription_that_was_ended_is_told_with_the_way_back() -> None:
+    receiver = Ses([TOPIC], [signing()[1]])
+    back = "https://sns.eu-central-1.amazonaws.com/?Token=tok"
+    ended = by_sns({}, Type="UnsubscribeConfirmation", Token="tok", SubscribeURL=back)
+    receiver.check(ended)
+    with pytest.raises(Rejected, match=r"no longer.*https://sns\.eu-central-1") as raised:
+        receiver.messages(ended)
+    assert raised.value.code == "unsubscribed"
+
+
 # ------------------------------------------------------------------ Twilio
 
 TOKEN = "12345"
