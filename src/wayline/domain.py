@@ -69,6 +69,8 @@ class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Place in the log; 0 before it is stored."""
     fires: bool = True
     """False for imported history: it is remembered, and starts nothing."""
+    personal: str = ""
+    """A keyed hash of the personal values it told, by which one sent again with others is seen to be another."""
     match_confidence: float | None = None
     """How sure we are whose it is, where the device it came through says less than the person's own; not stored."""
 

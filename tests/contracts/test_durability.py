@@ -17,6 +17,7 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec import msgpack
 
 from wayline.domain import Decision, Event, Standing
 from wayline.errors import Broken, OperatorError, StoreLocked, StoreUnavailable
@@ -26,8 +27,10 @@ from wayline.store.opening import open_collecting, open_store
 from wayline.store.seal import MasterKey, Seal
 from wayline.store.seen import SEEN_SCHEMA, Seen
 from wayline.store.sqlite_log import SqliteLog
+from wayline.store.told import Told, Weight
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 CANARY = "canary.ann@example.org"
 SEAL = Seal(bytes(32))
 
@@ -375,6 +378,45 @@ def test_a_value_that_returns_is_told_from_the_one_between(tmp_path: Path) -> No
             store.vault.put({"email:1": {"name": value, "city": "Kiel"}})
             found = store.vault.get(["email:1"])["email:1"]
             assert found == {"name": value, "city": "Kiel"} and type(found["name"]) is type(value)
+
+
+def test_s03_a_vault_of_before_there_were_weights_is_read_and_anything_told_is_newer(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.vault.put({"email:1": {"name": "Ann", "city": "Kiel"}})
+    master = MasterKey.read(tmp_path / "master.key")
+    wrapped, _ = _row(tmp_path, "email:1")
+    seal = Seal(Seal(master.derive("subject keys")).open(wrapped, "email:1"))
+    plain = seal.close(msgpack.encode({"name": "Ann", "city": "Kiel"}), "email:1")  # as version 1 wrote it
+    connection = apsw.Connection(str(tmp_path / "vault.sqlite"))
+    connection.execute("UPDATE subjects SET personal = ?", (plain,))
+    connection.execute("DELETE FROM schema WHERE version > 1")
+    connection.close()
+    with open_store(tmp_path) as store:
+        assert store.vault.get(["email:1"]) == {"email:1": {"name": "Ann", "city": "Kiel"}}
+        store.vault.keep([Told({"email:1": {"name": "Eve"}}, Weight(False, NOON, "web", "e1"))])
+        store.vault.keep([Told({"email:1": {"name": "Anna"}}, Weight(True, NOON, "web", "e2"))])
+        assert store.vault.get(["email:1"]) == {"email:1": {"name": "Anna", "city": "Kiel"}}
+    with open_store(tmp_path) as store:
+        store.vault.keep([Told({"email:1": {"name": "Ann"}}, Weight(True, NOON - MINUTE, "web", "e1"))])
+        assert store.vault.get(["email:1"]) == {"email:1": {"name": "Anna", "city": "Kiel"}}, "also when opened again"
+
+
+def test_what_is_told_again_is_written_now_and_then_only(tmp_path: Path) -> None:
+    def says(minute: int, name: str = "Ann") -> list[Told]:
+        return [Told({"email:1": {"name": name}}, Weight(True, NOON + minute * MINUTE, "web", f"e{minute}"))]
+
+    with open_store(tmp_path) as store:
+        store.vault.keep(says(0))
+        first = _row(tmp_path, "email:1")
+        store.vault.keep(says(50))
+        assert _row(tmp_path, "email:1") == first, "remembered, not written"
+        store.vault.keep(says(40, "Old"))
+        assert store.vault.get(["email:1"]) == {"email:1": {"name": "Ann"}}
+        store.vault.keep(says(90))
+        assert _row(tmp_path, "email:1") != first
+    with open_store(tmp_path) as store:
+        store.vault.keep(says(80, "Old"))
+        assert store.vault.get(["email:1"]) == {"email:1": {"name": "Ann"}}
 
 
 def _row(folder: Path, subject: str) -> tuple[bytes, bytes]:

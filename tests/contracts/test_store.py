@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,7 @@ from wayline.store.opening import Store, open_store
 from wayline.store.outbox import SETTLED, TRANSITIONS
 from wayline.store.seal import Seal
 from wayline.store.sqlite_log import SqliteLog
+from wayline.store.told import Told, Weight
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -657,6 +659,80 @@ def test_personal_values_are_merged_and_forgotten(vault: Vault) -> None:
     assert vault.forget(["email:1", "email:3"]) == 1
     assert vault.get(["email:1", "email:2"]) == {"email:2": {"name": "Bob"}}
     assert vault.forget(["email:1"]) == 0
+
+
+def says(value: Any, minute: int, *, trusted: bool = True, name: str = "name", event_id: str = "") -> Told:
+    weight = Weight(trusted, NOON + minute * MINUTE, "web", event_id or f"e{minute}")
+    return Told({"email:1": {name: value}}, weight)
+
+
+def test_s03_of_two_values_the_one_that_was_said_later_stays_in_whatever_order_they_come(vault: Vault) -> None:
+    told = [says("Ann", 0), says("Old", 30), says("Ann", 50), says("Kiel", 10, name="city")]
+    told.append(says("Eve", 70, trusted=False))
+    for order in itertools.permutations(told):
+        vault.forget(["email:1"])
+        for each in order:
+            vault.keep([each])
+        vault.keep([*order, *order])
+        assert vault.get(["email:1"]) == {"email:1": {"name": "Ann", "city": "Kiel"}}, order
+        vault.forget(["email:1"])
+        vault.keep(order)
+        assert vault.get(["email:1"]) == {"email:1": {"name": "Ann", "city": "Kiel"}}, order
+
+
+def test_s03_history_never_overwrites_what_is_newer(vault: Vault) -> None:
+    vault.keep([says("New", 0)])
+    vault.keep([says("From 2019", -3_000_000)])
+    assert vault.get(["email:1"])["email:1"] == {"name": "New"}
+    vault.keep([says("Newer", 1)])
+    assert vault.get(["email:1"])["email:1"] == {"name": "Newer"}
+
+
+def test_s34_what_anybody_can_say_only_fills_what_is_empty(vault: Vault) -> None:
+    vault.keep([says("Ann", 0)])
+    vault.keep([says("Eve", 5, trusted=False), says("12345", 5, trusted=False, name="phone")])
+    assert vault.get(["email:1"])["email:1"] == {"name": "Ann", "phone": "12345"}
+    vault.keep([says("67890", -5, name="phone")])
+    assert vault.get(["email:1"])["email:1"] == {"name": "Ann", "phone": "67890"}, "the shop's own counts more"
+    vault.put({"email:2": {"name": "of before there were weights"}})
+    vault.keep([Told({"email:2": {"name": "Eve"}}, Weight(False, NOON, "web", "e"))])
+    assert vault.get(["email:2"])["email:2"] == {"name": "of before there were weights"}
+    vault.keep([Told({"email:2": {"name": "Bob"}}, Weight(True, NOON, "web", "e"))])
+    assert vault.get(["email:2"])["email:2"] == {"name": "Bob"}
+
+
+def test_s04_another_value_under_one_event_never_takes_the_place_of_the_first(vault: Vault) -> None:
+    vault.keep([says("Ann", 0, event_id="same")])
+    vault.keep([says("Eve", 0, event_id="same")])
+    assert vault.get(["email:1"])["email:1"] == {"name": "Ann"}
+
+
+def test_what_is_forgotten_is_forgotten_with_who_said_it(vault: Vault) -> None:
+    vault.keep([says("Ann", 10)])
+    assert vault.forget(["email:1"]) == 1
+    vault.keep([says("Anna", 5)])
+    assert vault.get(["email:1"])["email:1"] == {"name": "Anna"}
+
+
+def test_two_who_write_at_once_leave_what_was_said_last(vault: Vault) -> None:
+    failures: list[str] = []
+
+    def tell(ours: int) -> None:
+        for minute in range(ours, 60, 2):
+            vault.keep([says(f"n{minute % 7}", minute)])
+
+    tellers = [threading.Thread(target=_guarded(lambda ours=ours: tell(ours), failures)) for ours in (0, 1)]
+    for one in tellers:
+        one.start()
+    for one in tellers:
+        one.join()
+    assert failures == [] and vault.get(["email:1"])["email:1"] == {"name": "n3"}
+
+
+def test_s04_other_personal_values_under_one_key_are_a_conflict(log: Log) -> None:
+    log.append([event(1, personal="hash of Ann")])
+    assert log.append([event(1, personal="hash of Ann")]).duplicates == 1
+    assert log.append([event(1, personal="hash of Eve")]).conflicts == 1
 
 
 # ------------------------------------------------------------------ readers

@@ -13,6 +13,7 @@ from tests.shop import NOON, Shop, apparel, happened
 from wayline.domain import Enrollment, Event, Memory, Playbook
 from wayline.interpretation import customers
 from wayline.orchestration import journeys
+from wayline.runtime.collecting import Collector, Delivered
 
 JACKET = {"sku": "jacket", "category": "winter-jackets", "price": 16900, "quantity": 1}
 ORDER = {"order_id": "o1", "revenue": 16900, "products": [JACKET]}
@@ -188,3 +189,20 @@ def test_s03_without_asking_what_was_over_the_scenario_fails(monkeypatch: pytest
     monkeypatch.setattr(journeys, "_was_over", lambda *told: None)
     with pytest.raises(AssertionError):
         a_trigger_told_after_its_goal_starts_nothing()
+
+
+def test_s03_history_told_today_takes_no_newer_name_back() -> None:
+    shop = Shop()
+    collector = Collector(shop.store.log, shop.store.vault)
+    told = [("New", "2025-10-01T10:00:00Z", True), ("From 2019", "2019-04-01T10:00:00Z", False)]
+    for number, (name, timestamp, fires) in enumerate(told):
+        message: dict[str, object] = {
+            "type": "identify",
+            "messageId": f"m{number}",
+            "userId": "ann",
+            "timestamp": timestamp,
+        }
+        message["traits"] = {"lastName": name}
+        collector.collect(Delivered([message], "web", shop.now, fires=fires))
+    subject = f"user_id:{shop.store.vault.keyed('user_id', 'ann')}"
+    assert shop.store.vault.get([subject])[subject]["last_name"] == "New"

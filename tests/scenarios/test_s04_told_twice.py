@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +146,63 @@ def test_s04_a_key_of_content_fails_the_scenario(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(memory, "is_same_content", lambda one, other: True)
     with pytest.raises(AssertionError):
         contradicting()
+
+
+# ------------------------------------------------------------------ what the vault keeps
+
+
+def named(name: str, message_id: str, day: int, **more: Any) -> dict[str, Any]:
+    traits = {"firstName": "Ann", "lastName": name}
+    told = {"messageId": message_id, "userId": "ann", "timestamp": f"2025-10-{day:02}T10:00:00Z", "traits": traits}
+    return {"type": "identify", **told, **more}
+
+
+def last_name(shop: Shop) -> Any:
+    (who,) = ann(shop)
+    return shop.store.vault.get([f"{who.kind}:{who.value}"])[f"{who.kind}:{who.value}"]["last_name"]
+
+
+@pytest.fixture(params=("in memory", "on disk"))
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with open_store(tmp_path / "kept" if request.param == "on disk" else None) as store:
+        yield Shop(store=store)
+
+
+def test_s04_an_older_message_sent_again_takes_no_newer_name_back(shop: Shop) -> None:
+    client = Collector(shop.store.log, shop.store.vault)
+    old, new = named("Old", "m1", 1), named("New", "m2", 2)
+    for message in (old, new, old):
+        collected = client.collect(Delivered([message], "web", shop.now))
+    assert collected.appended.duplicates == 1 and last_name(shop) == "New"
+    client.collect(Delivered([named("Older", "m3", 1), new, old], "web", shop.now))
+    assert last_name(shop) == "New"
+
+
+def test_s04_a_retry_whose_clock_has_drifted_writes_nothing(shop: Shop) -> None:
+    """A batch that is sent again keeps its `sentAt`, and so seems to have happened later each time."""
+    client = Collector(shop.store.log, shop.store.vault)
+    first, second = named("Old", "m1", 2), named("New", "m2", 2, timestamp="2025-10-02T10:05:00Z")
+    sent = datetime(2025, 10, 2, 10, 6, tzinfo=UTC)
+    for message, minutes in ((first, 0), (second, 0), (first, 30)):
+        at = sent + timedelta(minutes=minutes)
+        collected = client.collect(Delivered([message], "web", at, sent_at=sent))
+    assert collected.appended.duplicates == 1 and last_name(shop) == "New"
+
+
+def test_s04_another_name_under_one_id_is_a_conflict_and_changes_nothing(shop: Shop) -> None:
+    client = Collector(shop.store.log, shop.store.vault)
+    client.collect(Delivered([named("First", "m1", 1)], "web", shop.now))
+    collected = client.collect(Delivered([named("Other", "m1", 1)], "web", shop.now))
+    assert (collected.appended.duplicates, collected.appended.conflicts) == (0, 1) and last_name(shop) == "First"
+    together = client.collect(Delivered([named("One", "m2", 3), named("Two", "m2", 3)], "web", shop.now))
+    assert together.appended.conflicts == 1 and last_name(shop) == "One"
+    again = client.collect(Delivered([named("Two", "m2", 3)], "web", shop.now))
+    assert again.appended.duplicates == 1, "it is kept beside already"
+    told = [event.personal for event in shop.store.log.read(0, 9)]
+    assert all(told) and len(set(told)) == 2 and "One" not in str(told)
+
+
+def test_s04_equal_names_of_two_events_have_no_hash_in_common(shop: Shop) -> None:
+    client = Collector(shop.store.log, shop.store.vault)
+    client.collect(Delivered([named("Same", "m1", 1), named("Same", "m2", 1)], "web", shop.now))
+    assert len({event.personal for event in shop.store.log.read(0, 9)}) == 2

@@ -14,6 +14,7 @@ from tests.shop import MARKETING, Shop, written
 from tests.unit.runtime.test_forged_identity import Web
 
 from wayline.domain import Customer, Event, Identifier, Playbook
+from wayline.interpretation.moment import Moment
 from wayline.observation import identity
 from wayline.observation.claims import CLICK_TOKEN
 from wayline.runtime.collecting import Collector
@@ -306,3 +307,77 @@ def test_s34_an_opt_in_from_before_the_claim_confirms_nothing() -> None:
     said = {"event": "Consent Granted", "context": {"traits": {"email": "ann@example.com"}}, "properties": grant}
     web.sends({**said, "timestamp": "2020-01-01T00:00:00Z"})
     assert web.customer("anonymous_id", "attacker").customer_id == attacker.customer_id
+
+
+# ------------------------------------------------------------------ what the vault keeps under a known person's address
+
+
+def moment_of(web: Web, customer: Customer) -> Moment:
+    return Moment(customer, web.shop.playbook, web.shop.engine.world(web.shop.now))
+
+
+def _kept(web: Web, kind: str, value: str) -> Any:
+    subject = f"{kind}:{web.handle(kind, value).value}"
+    return web.shop.store.vault.get([subject]).get(subject, {}).get(kind)
+
+
+@pytest.mark.parametrize("phone", ("+49 garbage 1701234567 x", "+4917(0)1234567", "0049 (170) 123-4567"))
+@pytest.mark.parametrize("email", ("vi\u212ator@shop.example", "VIKTOR@SHOP.EXAMPLE", " viktor@Shop.Example "))
+@pytest.mark.parametrize("is_first", (True, False))
+def test_s34_no_spelling_of_an_address_changes_what_is_written_to(phone: str, email: str, is_first: bool) -> None:
+    web = Browsers()
+    victim = {"type": "identify", "userId": "viktor-1"}
+    victim["traits"] = {"email": "viktor@shop.example", "phone": "+49 170 1234567"}  # type: ignore[assignment]
+    attacker = {"type": "identify", "anonymousId": "attacker", "traits": {"email": email, "phone": phone}}
+    for message in (attacker, victim) if is_first else (victim, attacker):
+        web.sends(message, trusted=message is victim)
+    assert _kept(web, "email", "viktor@shop.example") == "viktor@shop.example"
+    assert _kept(web, "phone", "+491701234567") == "+491701234567"
+    personal = web.personal(web.customer("user_id", "viktor-1"))
+    assert (personal["email"], personal["phone"]) == ("viktor@shop.example", "+491701234567")
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_s34_an_address_is_kept_under_no_hash_but_its_own(number: int) -> None:
+    """Two addresses in one message, one of them in `externalIds` or a property: which hash comes first is luck."""
+    web = Browsers()
+    victim, attacker = f"victim{number}@shop.example", f"attacker{number}@evil.example"
+    web.sends({"type": "identify", "userId": "victim-1", "traits": {"email": victim}})
+    entry = {"type": "email", "id": victim, "collection": "users"}
+    both = {"anonymousId": "attacker", "context": {"externalIds": [entry]}, "traits": {"email": attacker}}
+    web.sends({"type": "identify", **both}, trusted=False)
+    assert (_kept(web, "email", victim), _kept(web, "email", attacker)) == (victim, attacker)
+    named = {"anonymousId": "attacker", "context": {"traits": {"email": victim}}, "properties": {"email": attacker}}
+    web.sends({"event": "Cart Viewed", **named}, trusted=False)
+    assert _kept(web, "email", victim) == victim
+    assert web.personal(web.customer("user_id", "victim-1"))["email"] == victim
+    assert _kept(web, "anonymous_id", "attacker") is None
+    assert web.personal(web.customer("anonymous_id", "attacker"))["email"] in (victim, attacker)
+
+
+def test_s34_a_known_person_s_pushes_go_to_no_device_that_a_public_key_names() -> None:
+    web = Browsers()
+    own = {"userId": "victim-1", "anonymousId": "victims-phone", "context": {"device": {"token": "token-of-victim"}}}
+    web.sends({"type": "identify", **own})
+
+    def goes_to() -> Any:
+        moment = moment_of(web, web.customer("user_id", "victim-1"))
+        return moment.fact("address.push")
+
+    assert goes_to() == web.handle("push_token", "token-of-victim").value
+    forged = {"anonymousId": "attackers-phone", "context": {"device": {"token": "token-of-attacker"}}}
+    web.sends({"event": "Product Viewed", "userId": "victim-1", **forged, "properties": JACKET}, trusted=False)
+    assert goes_to() == web.handle("push_token", "token-of-victim").value
+    assert web.personal(web.customer("user_id", "victim-1"))["push_token"] == "token-of-victim"
+    web.shop.restart()
+    assert goes_to() == web.handle("push_token", "token-of-victim").value
+
+
+def test_s34_a_device_that_nobody_has_logged_in_on_is_pushed_to_by_its_own_token() -> None:
+    web = Browsers()
+    app = {"anonymousId": "phone", "context": {"device": {"token": "token-of-phone"}}}
+    web.sends({"event": "Product Viewed", **app, "properties": JACKET}, trusted=False)
+    customer = web.customer("anonymous_id", "phone")
+    moment = moment_of(web, customer)
+    assert moment.fact("address.push") == web.handle("push_token", "token-of-phone").value
+    assert moment.fact("claimed.push") is False and web.personal(customer)["push_token"] == "token-of-phone"

@@ -11,7 +11,7 @@ from msgspec import convert, msgpack
 from wayline.domain import Contact, Customer, Enrollment, Estimate, Facts, Playbook, World
 from wayline.errors import Broken
 from wayline.interpretation import estimates, facets
-from wayline.observation.claims import CLAIMED, SHARED
+from wayline.observation.claims import CLAIMED, CLAIMED_TOKEN, SHARED
 from wayline.observation.identity import is_anonymous
 
 __all__ = ["ADDRESS_KINDS", "POPULAR_COUNT", "Moment", "Recollection", "recordable"]
@@ -160,11 +160,14 @@ class Moment:
         return (
             self._newest(kind)
             or self._newest(SHARED.get(kind, ""))
-            or (self._newest(CLAIMED.get(kind, "")) if is_anonymous(self.customer.customer_id) else None)
+            or (self._newest(_CLAIM_OF.get(kind, "")) if is_anonymous(self.customer.customer_id) else None)
         )
 
     def _is_claim(self, channel: str) -> bool:
-        """Whether the only address for this channel is one that a browser has claimed."""
+        """Whether the only address for this channel is one that a browser has claimed.
+
+        What a push goes to is no such: nobody can type another's, and it reaches the device that said it.
+        """
         kind = ADDRESS_KINDS.get(channel, "")
         is_confirmed = self._newest(kind) or self._newest(SHARED.get(kind, ""))
         return not is_confirmed and self._newest(CLAIMED.get(kind, "")) is not None
@@ -214,6 +217,8 @@ _PLAIN: Mapping[str, Callable[[Moment], Any]] = {
     ),
     "language": lambda moment: moment.fact("trait.language") or moment.playbook.language,
 }
+
+_CLAIM_OF: Mapping[str, str] = {**CLAIMED, "push_token": CLAIMED_TOKEN}
 
 ADDRESS_KINDS: Mapping[str, str] = {"email": "email", "sms": "phone", "push": "push_token"}
 

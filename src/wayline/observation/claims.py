@@ -18,8 +18,8 @@ from wayline.domain import Event, Identifier
 from wayline.observation.vocabulary import DEVICES
 
 __all__ = [
-    "CARTS", "CLAIMED", "CLAIMED_IN", "CLAIMS", "CLICK_TOKEN", "RESERVED_KINDS", "SHARED", "UNVERIFIED",
-    "as_claims", "confirms", "is_double_opt_in", "named_in", "names_cart", "vouchers",
+    "CARTS", "CLAIMED", "CLAIMED_IN", "CLAIMED_TOKEN", "CLAIMS", "CLICK_TOKEN", "RESERVED_KINDS", "SHARED",
+    "UNVERIFIED", "as_claims", "confirms", "is_double_opt_in", "named_in", "names_cart", "vouchers",
 ]  # fmt: skip
 
 UNVERIFIED: Final = "unverified"
@@ -28,8 +28,13 @@ UNVERIFIED: Final = "unverified"
 CLAIMED: Final[Mapping[str, str]] = MappingProxyType({"email": "claimed_email", "phone": "claimed_phone"})
 """Address to what it is called while only a browser has said it."""
 
-CLAIMS: Final[Mapping[str, str]] = MappingProxyType({claim: kind for kind, claim in CLAIMED.items()})
-"""The same the other way round."""
+CLAIMED_TOKEN: Final = "claimed_push_token"  # noqa: S105 - a kind of identifier, not a secret
+"""What a push is addressed to, while only a public key has said it: never where a known person's messages go."""
+
+CLAIMS: Final[Mapping[str, str]] = MappingProxyType(
+    {claim: kind for kind, claim in CLAIMED.items()} | {CLAIMED_TOKEN: "push_token"}
+)
+"""Every kind of claim, to what it is a claim of."""
 
 SHARED: Final[Mapping[str, str]] = MappingProxyType({"email": "shared_email", "phone": "shared_phone"})
 """Address to what it is called at a second known person: theirs too, while it leads to the first."""
@@ -40,7 +45,7 @@ CLAIMED_IN: Final = "claimed_in"
 CLICK_TOKEN: Final = "click_token"  # noqa: S105 - a kind of identifier, not a secret
 """Kind of the handle that a link out of a message of ours carries: its value is the recipient's customer id."""
 
-RESERVED_KINDS: Final = frozenset({"customer_id", CLAIMED_IN, CLICK_TOKEN, *CLAIMED.values(), *SHARED.values()})
+RESERVED_KINDS: Final = frozenset({"customer_id", CLAIMED_IN, CLICK_TOKEN, *CLAIMS, *SHARED.values()})
 """Kinds of identifiers that only we may give; a sender's own of such a name is called `external_` and the name."""
 
 CARTS: Final[Mapping[str, str]] = MappingProxyType(

@@ -10,7 +10,7 @@ received_at - (sent_at - timestamp)`. Historical imports survive that; a future 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, Literal, cast
@@ -20,15 +20,15 @@ from msgspec import Struct
 
 from wayline.domain import Event, Identifier
 from wayline.errors import Rejected, did_you_mean, kind_of
-from wayline.observation.claims import CLAIMS, RESERVED_KINDS, UNVERIFIED, as_claims
+from wayline.observation.claims import RESERVED_KINDS, UNVERIFIED, as_claims
 from wayline.observation.dialects import alias_of
 from wayline.observation.masking import names_someone
 from wayline.observation.money import EXPONENTS
 from wayline.observation.proofs import CLICKED, Shown
 from wayline.observation.properties import GONE, Reading, read_context, read_instant, read_properties, read_traits
+from wayline.observation.sealing import ADDRESSES, claimed_tokens, device_of, personal_hash, sealed
 from wayline.observation.vocabulary import (
     ALIASES,
-    DEVICES,
     DOCUMENTS,
     KINDS,
     LIMITS,
@@ -44,7 +44,6 @@ __all__ = [
     "is_blocked", "normalised", "order_meaning", "parse", "parse_batch",
 ]  # fmt: skip
 
-_ADDRESSES: Final = {kind: kind for kind in ("email", "phone", "push_token")} | dict(CLAIMS)
 _FUTURE_MAX: Final = timedelta(minutes=5)  # ahead of us; a time beyond is a wrong clock, and becomes ours
 _ANCIENT: Final = datetime(1990, 1, 1, tzinfo=UTC)
 _CONTAINED_CHARACTERS_MIN: Final = 8  # a shorter identifier occurs inside other texts by chance
@@ -57,29 +56,13 @@ class Parsed(Struct, frozen=True):
     subject: str
     """`kind:hash` of the strongest identifier; empty for an event about no person."""
     personal: Mapping[str, Any] = {}
+    addresses: Mapping[str, str] = {}
+    """Each address of the person as it was hashed, by `kind:hash`."""
 
     @property
     def sealed(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the vault is given, by subject: an address lives under its own hash, the rest under the strongest.
-
-        So whoever claims another's `userId` writes beside that person's address and never over it: the address of a
-        customer is read under the identifier that resolution has linked to them. What a public key says of a person
-        lives under the device that said it.
-        """
-        rest = dict(self.personal)
-        parts: dict[str, dict[str, Any]] = {}
-        for identifier in self.event.identifiers:
-            kind = _ADDRESSES.get(identifier.kind, "")
-            if kind in rest:
-                parts[f"{kind}:{identifier.value}"] = {kind: rest.pop(kind)}
-        home = self.subject if UNVERIFIED not in self.event.notes else _device(self.event.identifiers)
-        if rest and home:
-            parts[home] = {**parts.get(home, {}), **rest}
-        return parts
-
-
-def _device(identifiers: Sequence[Identifier]) -> str:
-    return next((f"{each.kind}:{each.value}" for each in identifiers if each.kind in DEVICES), "")
+        """What the vault is given, by subject."""
+        return sealed(self.event, self.subject, self.personal, self.addresses)
 
 
 def parse(
@@ -122,7 +105,7 @@ def parse(
     if not is_believed:
         reading.notes.append(UNVERIFIED)
     name = _name(raw, kind, reading, trusted=trusted, is_believed=is_believed)
-    identifiers = as_claims(identifiers, name, reading.notes)
+    identifiers = claimed_tokens(as_claims(identifiers, name, reading.notes), reading.notes)
     if not identifiers and name not in PERSONLESS:
         blocked = "; ".join(reading.notes)
         reason = "expected a userId or an anonymousId" + (f" ({blocked})" if blocked else "")
@@ -133,6 +116,8 @@ def parse(
         _state_revenue(name, properties, reading)
     event_id = _event_id(raw, source, received_at, place, reading)
     event_id, properties, kept = _assured(event_id, name, properties, kept, reading, bytes_max=bytes_max)
+    if not is_believed and reading.personal and not device_of(identifiers):
+        reading.notes.append("unverified: personal values are kept nowhere")
     if shown is not None and shown.customer_id and identifiers:
         identifiers = (*identifiers, Identifier(CLICKED, shown.customer_id))
     event = Event(
@@ -147,11 +132,10 @@ def parse(
         context=kept,
         notes=tuple(reading.notes),
         fires=fires,
+        personal=_personal_hash(event_id, reading) if reading.personal else "",
     )
-    if not is_believed and reading.personal and not _device(identifiers):
-        event = msgspec.structs.replace(event, notes=(*event.notes, "unverified: personal values are kept nowhere"))
     subject = f"{identifiers[0].kind}:{identifiers[0].value}" if identifiers else ""
-    return Parsed(event, subject, reading.personal)
+    return Parsed(event, subject, reading.personal, reading.addresses)
 
 
 def parse_batch(
@@ -340,8 +324,8 @@ def _identifiers(
         said.update(() if kind in DOCUMENTS else (handle, plain))
         if kind in _AS_WRITTEN or _is_usable(kind, plain):
             found.append(Identifier(kind, reading.keyed(kind, plain)))
-            if kind == "push_token":
-                reading.personal[kind] = plain  # what a push is addressed to, as a mail is to an address
+            if kind in ADDRESSES:
+                reading.addresses[f"{kind}:{found[-1].value}"] = plain
         else:
             reading.notes.append(f"{field} is no {kind}")
     if len(found) > LIMITS["identifiers_max"]:
@@ -536,6 +520,14 @@ def _assured(
             properties = _without(handle, properties, "", reading)
             context = _without(handle, context, "context.", reading)
     return event_id, properties, context
+
+
+def _personal_hash(event_id: str, reading: Reading) -> str:
+    for kind in ADDRESSES & reading.personal.keys():
+        plain = normalised(kind, str(reading.personal[kind]))
+        if plain in reading.addresses.values():
+            reading.personal[kind] = plain  # as it is hashed, so that whoever types it says the same
+    return personal_hash(_encoded(reading.personal, "deterministic"), event_id, reading.keyed)
 
 
 def _weigh(size: int, most: int, reading: Reading) -> None:

@@ -41,12 +41,14 @@ _FREE_CHARACTERS_MIN = 200  # a text this long was written by someone, about som
 class Reading:
     """One message being read: what was taken out of it, what was noted, and how its money counts."""
 
-    __slots__ = ("currency", "digits", "handles", "keyed", "notes", "personal", "place", "prefix")
+    __slots__ = ("addresses", "currency", "digits", "handles", "keyed", "notes", "personal", "place", "prefix")
 
     def __init__(self, keyed: Callable[[str, str], str], currency: str) -> None:
         self.keyed = keyed
         self.handles: set[str] = set()
         """Every identifier of this message as it was written: none of them may stay."""
+        self.addresses: dict[str, str] = {}
+        """Every address among them as it was hashed, by `kind:hash`."""
         self.personal: dict[str, Any] = {}
         self.notes: list[str] = []
         self.place = "properties"

@@ -14,13 +14,14 @@ from msgspec import Struct
 
 from wayline.domain import Signal
 from wayline.errors import Rejected, why_no_json
-from wayline.observation.events import Parsed, parse
+from wayline.observation.events import UNVERIFIED, Parsed, parse
 from wayline.observation.masking import safe_name
 from wayline.observation.proofs import IDENTITY_FIELD, Proofs, Shown, without_identity
 from wayline.observation.quality import agreed
 from wayline.observation.vocabulary import LIMITS
 from wayline.store import Appended, Log, Rejection, Vault
 from wayline.store.encoding import Encoded, encoded
+from wayline.store.told import Told, Weight
 
 __all__ = ["Collected", "Collector", "Delivered", "Read", "decoded", "read"]
 
@@ -84,20 +85,28 @@ class Collector:
         """Store what was read of some requests, in one durable commit."""
         # The vault first: a value without its event is harmless, an event whose person cannot be written to is not.
         if found.personal:
-            self.vault.put(found.personal)
+            self.vault.keep(self._news(found.personal))
         verdicts = tuple(
             tuple((place, Rejected(*why)) for place, *why in of_request) if of_request else ()
             for of_request in found.refused
         )
         return Collected(self.log.append(found.events, found.rejected), tuple(found.rejected), verdicts)
 
+    def _news(self, told: Sequence[Told]) -> list[Told]:
+        """What is told for the first time: of one event sent again, or with other values, the first counts."""
+        first: dict[tuple[str, str], Told] = {}
+        for each in told:
+            first.setdefault((each.weight.source, each.weight.event_id), each)
+        known = self.log.holds(list(first))
+        return [each for key, each in first.items() if key not in known]
+
 
 class Read(Struct):
     """Messages that were read, ready to be stored."""
 
     events: list[Encoded] = []
-    personal: dict[str, dict[str, Any]] = {}
-    """Subject to values, for the vault."""
+    personal: list[Told] = []
+    """For the vault, by event."""
     rejected: list[Rejection] = []
     refused: list[list[tuple[int, str, str, str]]] = []
     """For each request, the place of each message of it that was rejected, with code, field and reason."""
@@ -188,10 +197,12 @@ def _ready(verdict: Parsed | Rejected, signals: Mapping[str, Signal]) -> Encoded
         return broken
 
 
-def _take_personal(verdict: Parsed | Rejected, personal: dict[str, dict[str, Any]]) -> None:
-    if isinstance(verdict, Parsed) and verdict.personal:
-        for subject, values in verdict.sealed.items():
-            personal.setdefault(subject, {}).update(values)
+def _take_personal(verdict: Parsed | Rejected, personal: list[Told]) -> None:
+    if isinstance(verdict, Parsed) and (verdict.personal or verdict.addresses):
+        event = verdict.event
+        weight = Weight(UNVERIFIED not in event.notes, *event.stamp)
+        if values := verdict.sealed:
+            personal.append(Told(values, weight))
 
 
 def _refuse(told: _Told, item: Any, why: Rejection | Rejected, found: Read) -> None:

@@ -193,11 +193,9 @@ def _is_given(request: Delivered) -> bool:
 
 def _joined(requests: Sequence[Delivered], given: Read, rest: Read) -> Read:
     """What was read at two places, the verdicts in the order of the requests."""
-    personal = given.personal
-    for subject, values in rest.personal.items():
-        personal.setdefault(subject, {}).update(values)
     of_given, of_rest = iter(given.refused), iter(rest.refused)
     refused = [next(of_given if _is_given(each) else of_rest) for each in requests]
+    personal = [*given.personal, *rest.personal]
     return Read([*given.events, *rest.events], personal, [*given.rejected, *rest.rejected], refused)
 
 

@@ -36,6 +36,7 @@ from wayline.domain import (
 
 if TYPE_CHECKING:
     from wayline.store.encoding import Encoded
+    from wayline.store.told import Told
 
 __all__ = [
     "REJECTED_BODY_MAX",
@@ -412,8 +413,15 @@ class Vault(Protocol):
         """The pseudonym of an identifier: a keyed hash, the same for ever in this installation."""
         ...
 
+    def keep(self, told: Sequence[Told]) -> None:
+        """Merge in what events told of people: of two values of one name the one of more weight stays.
+
+        In whatever order it is told and however often, the same values stay.
+        """
+        ...
+
     def put(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Subject (an identifier's `kind:hash`) to personal values; merged into what is there."""
+        """Subject (an identifier's `kind:hash`) to personal values that no event told: over each other, and no more."""
         ...
 
     def get(self, subjects: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -33,7 +33,7 @@ def is_same_content(one: Event, other: Event) -> bool:
 
 def _content(event: Event) -> bytes:
     # Encoded, so that a tuple as it came equals the list it is read back as.
-    return _SORTED.encode((event.kind, event.name, event.identifiers, event.properties, event.context))
+    return _SORTED.encode((event.kind, event.name, event.identifiers, event.properties, event.context, event.personal))
 
 
 def key_hash(source: str, event_id: str) -> int:

@@ -50,6 +50,7 @@ from wayline.store.encoding import Encoded, hour_of, marks_of
 from wayline.store.lineage import asked_once, check_merges, check_splits, root_of, tie_of
 from wayline.store.outbox import SETTLED, TRANSITIONS, check_move, is_born
 from wayline.store.seal import pseudonym
+from wayline.store.told import Kept, Told, take_in
 from wayline.store.volumes import Counting
 
 __all__ = ["MemoryLog", "MemoryState", "MemoryVault"]
@@ -565,20 +566,29 @@ class MemoryVault:
 
     def __init__(self, key: bytes = b"not a secret: memory only") -> None:
         self._key = key
-        self._values: dict[str, dict[str, Any]] = {}
+        self._values: dict[str, Kept] = {}
+        self._lock = RLock()
 
     def keyed(self, kind: str, value: str) -> str:
         return pseudonym(self._key, kind, value)
 
     def put(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        for subject, personal in values.items():
-            self._values[subject] = self._values.get(subject, {}) | dict(personal)
+        self.keep([Told(values)])
+
+    def keep(self, told: Sequence[Told]) -> None:
+        with self._lock:
+            for each in told:
+                for subject, personal in each.values.items():
+                    take_in(self._values.setdefault(subject, {}), personal, each.weight)
 
     def get(self, subjects: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        return {one: dict(self._values[one]) for one in subjects if one in self._values}
+        with self._lock:
+            kept = {one: self._values[one] for one in subjects if one in self._values}
+            return {one: {name: value for name, (_, value) in values.items()} for one, values in kept.items()}
 
     def forget(self, subjects: Sequence[str]) -> int:
-        return sum(self._values.pop(subject, None) is not None for subject in subjects)
+        with self._lock:
+            return sum(self._values.pop(subject, None) is not None for subject in subjects)
 
     def close(self) -> None:
         pass  # nothing to give up

@@ -412,7 +412,7 @@ def test_traits_come_from_both_places_and_the_message_s_own_win() -> None:
     assert parsed.event.name == "Identify" and parsed.event.kind == "identify"
     assert parsed.event.properties == {"plan": "gold", "size": "M", "country": "DE"}
     assert parsed.personal == {
-        "first_name": "Jane", "email": "jane@example.com", "phone": "+49 170 1234567", "address.postal_code": "10115",
+        "first_name": "Jane", "email": "jane@example.com", "phone": "+491701234567", "address.postal_code": "10115",
     }  # fmt: skip
     assert parsed.event.context == {}
 
@@ -424,7 +424,7 @@ def test_a_trait_is_taken_back_by_null() -> None:
 def test_each_address_is_sealed_under_its_own_hash() -> None:
     parsed = read(type="identify", traits={"email": "Jane@Example.com", "first_name": "Jane"})
     mailbox = f"email:{keyed('email', 'jane@example.com')}"
-    assert parsed.sealed == {mailbox: {"email": "Jane@Example.com"}, parsed.subject: {"first_name": "Jane"}}
+    assert parsed.sealed == {mailbox: {"email": "jane@example.com"}, parsed.subject: {"first_name": "Jane"}}
 
 
 @pytest.mark.parametrize(
