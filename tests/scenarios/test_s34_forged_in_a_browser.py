@@ -316,9 +316,9 @@ def moment_of(web: Web, customer: Customer) -> Moment:
     return Moment(customer, web.shop.playbook, web.shop.engine.world(web.shop.now))
 
 
-def _kept(web: Web, kind: str, value: str) -> Any:
+def _kept(web: Web, kind: str, value: str, name: str = "") -> Any:
     subject = f"{kind}:{web.handle(kind, value).value}"
-    return web.shop.store.vault.get([subject]).get(subject, {}).get(kind)
+    return web.shop.store.vault.get([subject]).get(subject, {}).get(name or kind)
 
 
 @pytest.mark.parametrize("phone", ("+49 garbage 1701234567 x", "+4917(0)1234567", "0049 (170) 123-4567"))
@@ -342,17 +342,17 @@ def test_s34_an_address_is_kept_under_no_hash_but_its_own(number: int) -> None:
     """Two addresses in one message, one of them in `externalIds` or a property: which hash comes first is luck."""
     web = Browsers()
     victim, attacker = f"victim{number}@shop.example", f"attacker{number}@evil.example"
-    web.sends({"type": "identify", "userId": "victim-1", "traits": {"email": victim}})
     entry = {"type": "email", "id": victim, "collection": "users"}
     both = {"anonymousId": "attacker", "context": {"externalIds": [entry]}, "traits": {"email": attacker}}
     web.sends({"type": "identify", **both}, trusted=False)
     assert (_kept(web, "email", victim), _kept(web, "email", attacker)) == (victim, attacker)
-    named = {"anonymousId": "attacker", "context": {"traits": {"email": victim}}, "properties": {"email": attacker}}
-    web.sends({"event": "Cart Viewed", **named}, trusted=False)
+    web.sends({"type": "identify", "userId": "victim-1", "traits": {"email": victim}})
+    as_property = {"anonymousId": "attacker", "properties": {"email": attacker, "push_token": "t", "phone": "1"}}
+    web.sends({"event": "Cart Viewed", **as_property}, trusted=False)
+    web.sends({"event": "Cart Viewed", **as_property, "context": {"traits": {"email": victim}}}, trusted=False)
     assert _kept(web, "email", victim) == victim
     assert web.personal(web.customer("user_id", "victim-1"))["email"] == victim
-    assert _kept(web, "anonymous_id", "attacker") is None
-    assert web.personal(web.customer("anonymous_id", "attacker"))["email"] in (victim, attacker)
+    assert {_kept(web, "anonymous_id", "attacker", kind) for kind in ("email", "phone", "push_token")} == {None}
 
 
 def test_s34_a_known_person_s_pushes_go_to_no_device_that_a_public_key_names() -> None:
