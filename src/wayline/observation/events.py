@@ -86,8 +86,7 @@ def parse(
     """
     if not isinstance(raw, Mapping):
         raise Rejected("not_an_object", "", f"expected a message (a JSON object), got {kind_of(raw)}")
-    if raw.get("type") == "merge":
-        raw = alias_of(raw)
+    raw = alias_of(raw) if raw.get("type") == "merge" else raw
     shown = None if prove is None else prove(raw)
     if shown is not None:
         raw = shown.message
@@ -116,7 +115,7 @@ def parse(
         _state_revenue(name, properties, reading)
     event_id = _event_id(raw, source, received_at, place, reading)
     event_id, properties, kept = _assured(event_id, name, properties, kept, reading, bytes_max=bytes_max)
-    if not is_believed and reading.personal and not device_of(identifiers):
+    if not (is_believed or device_of(identifiers)) and reading.personal:
         reading.notes.append("unverified: personal values are kept nowhere")
     if shown is not None and shown.customer_id and identifiers:
         identifiers = (*identifiers, Identifier(CLICKED, shown.customer_id))
@@ -132,7 +131,7 @@ def parse(
         context=kept,
         notes=tuple(reading.notes),
         fires=fires,
-        personal=_personal_hash(event_id, reading) if reading.personal else "",
+        personal=_personal_hash(event_id, reading),
     )
     subject = f"{identifiers[0].kind}:{identifiers[0].value}" if identifiers else ""
     return Parsed(event, subject, reading.personal, reading.addresses)
@@ -523,6 +522,8 @@ def _assured(
 
 
 def _personal_hash(event_id: str, reading: Reading) -> str:
+    if not reading.personal:
+        return ""
     for kind in ADDRESSES & reading.personal.keys():
         plain = normalised(kind, str(reading.personal[kind]))
         if plain in reading.addresses.values():
