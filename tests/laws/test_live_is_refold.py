@@ -20,7 +20,7 @@ from wayline.runtime.refolding import refold
 
 USERS = [Identifier("user_id", f"user-{name}") for name in "ab"]
 ADDRESSES = [Identifier("email", f"mail-{name}") for name in "ab"]
-BROWSERS = [Identifier("anonymous_id", f"browser-{name}") for name in "abcdefg"]
+BROWSERS = [Identifier("anonymous_id", f"browser-{name}") for name in "abcdefghi"]
 CARTS = ["cart-1", "cart-2"]
 
 _some = {
@@ -57,6 +57,12 @@ acts = st.one_of(
               _some["browser"], st.one_of(_some["user"], _some["browser"])),
 )  # fmt: skip
 lives = st.lists(acts, min_size=2, max_size=24)
+log_ins = st.builds(
+    lambda b, by: _said("Product Viewed", (b,) if by == "nobody" else (USERS[0], b), by != "server", sku="jacket"),
+    _some["browser"],
+    st.sampled_from(["browser", "browser", "server", "nobody"]),
+)
+many_log_ins = st.lists(log_ins, min_size=9, max_size=30)
 law = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -76,7 +82,7 @@ def _memories(shop: Shop) -> dict[str, Memory]:
 
 
 @law
-@given(lives, st.integers(1, 5))
+@given(st.one_of(lives, many_log_ins), st.integers(1, 5))
 def test_whom_events_lead_to_live_is_whom_they_lead_to_when_read_again(life: list[Any], at_once: int) -> None:
     shop = Shop()
     events = _events(life)

@@ -381,3 +381,84 @@ def test_s34_a_device_that_nobody_has_logged_in_on_is_pushed_to_by_its_own_token
     moment = moment_of(web, customer)
     assert moment.fact("address.push") == web.handle("push_token", "token-of-phone").value
     assert moment.fact("claimed.push") is False and web.personal(customer)["push_token"] == "token-of-phone"
+
+
+def test_s34_a_click_on_another_browser_ties_that_one_to_the_mailbox_and_not_who_typed_it() -> None:
+    web = Browsers()
+    web.sends({"type": "identify", "userId": "ann", "traits": {"email": "ann@example.com"}})
+    ann = web.customer("user_id", "ann")
+    attacker = web.types("ann@example.com", "attacker")
+    web.clicks(attacker.customer_id, "anns-phone")
+    assert web.customer("anonymous_id", "attacker").customer_id == attacker.customer_id
+    assert web.customer("anonymous_id", "anns-phone").customer_id == ann.customer_id
+    tie = web.shop.engine.people.tie([web.handle("anonymous_id", "anns-phone")])
+    assert tie is not None and tie.confidence == 0.7
+    (asked,) = web.shop.store.state.reviews()
+    assert {asked.one, asked.other} == {ann.customer_id, attacker.customer_id}
+    web.sends({"type": "identify", "userId": "mallory", "anonymousId": "attacker"}, trusted=False)
+    web.clicks(attacker.customer_id, "anns-tablet")
+    mallory = web.customer("user_id", "mallory").customer_id
+    assert web.customer("anonymous_id", "anns-tablet").customer_id == ann.customer_id != mallory
+
+
+def test_s34_a_click_on_another_browser_begins_the_owner_of_the_mailbox() -> None:
+    web = Browsers()
+    guest = web.types("guest@example.com")
+    web.clicks(guest.customer_id, "phone")
+    owner = web.customer("email", "guest@example.com")
+    assert owner.customer_id.startswith("e-") and web.customer("anonymous_id", "phone") == owner
+    assert web.customer("anonymous_id", "sofa").customer_id == guest.customer_id
+    assert len(web.shop.store.state.reviews()) == 1, "whether the two are one is for a person to judge"
+
+
+def test_s34_a_user_id_that_a_browser_says_makes_that_browser_no_surer() -> None:
+    web = Browsers()
+    web.sends({"type": "identify", "userId": "ann", "traits": {"email": "ann@example.com"}})
+    people = web.shop.engine.people
+    for browser in ("attacker", "seen-before"):
+        web.sends({"type": "page", "anonymousId": "seen-before"}, trusted=False)
+        web.sends({"type": "identify", "userId": "ann", "anonymousId": browser}, trusted=False)
+        tie = people.tie([web.handle("anonymous_id", browser)])
+        assert tie is not None and (tie.customer_id[:2], tie.confidence) == ("k-", 0.5)
+        ids = [web.handle("user_id", "ann"), web.handle("anonymous_id", browser)]
+        said = people.tie(ids, is_verified=False)
+        assert said is not None and said.confidence == 0.5, "nor does it become surer where a page asks so"
+    assert web.customer("user_id", "ann").match_confidence == 1.0, "of the person we are as sure as before"
+    web.sends({"type": "page", "userId": "ann", "anonymousId": "attacker"}, trusted=False)
+    event = web.shop.store.log.read(web.shop.store.log.head() - 1, 1)[0]
+    assert people.whose(event).through == 0.5
+    web.sends({"type": "page", "userId": "ann", "anonymousId": "seen-before"})
+    tie = people.tie([web.handle("anonymous_id", "seen-before")])
+    assert tie is not None and tie.confidence == 1.0, "a log-in that is vouched for makes sure of it"
+
+
+def test_s34_browsers_that_say_they_are_hers_do_not_lock_her_own_phone_out() -> None:
+    web = Browsers()
+    web.sends({"type": "identify", "userId": "ann", "anonymousId": "laptop", "traits": {"email": "ann@example.com"}})
+    ann = web.customer("user_id", "ann").customer_id
+    for number in range(40):
+        web.sends({"type": "page", "userId": "ann", "anonymousId": f"attacker-{number}"}, trusted=False)
+    for public in (True, False):
+        phone = f"phone-{public}"
+        web.sends({"type": "page", "anonymousId": phone}, trusted=False)
+        web.sends({"type": "identify", "userId": "ann", "anonymousId": phone}, trusted=not public)
+        assert web.customer("anonymous_id", phone).customer_id == ann
+    attackers = [web.handle("anonymous_id", f"attacker-{number}") for number in range(40)]
+    theirs = web.shop.store.state.resolve([*attackers, web.handle("anonymous_id", "laptop")])
+    assert [each.value for each, owner in theirs.items() if owner == ann] == [
+        web.handle(*each).value
+        for each in [("anonymous_id", f"attacker-{number}") for number in (37, 38, 39)] + [("anonymous_id", "laptop")]
+    ], "the oldest gave way, and what is proven stays"
+
+
+def test_s34_merges_that_browsers_make_leave_room_for_those_that_are_proven() -> None:
+    web = Browsers()
+    web.sends({"type": "identify", "userId": "ann"})
+    ann = web.customer("user_id", "ann").customer_id
+    for number in range(60):
+        web.sends({"type": "page", "anonymousId": f"attacker-{number}"}, trusted=False)
+        web.sends({"type": "page", "userId": "ann", "anonymousId": f"attacker-{number}"}, trusted=False)
+    assert web.shop.store.state.merges_count(ann) == identity.Limits().merges_max // 2
+    web.sends({"type": "page", "anonymousId": "phone"}, trusted=False)
+    web.sends({"type": "identify", "userId": "ann", "anonymousId": "phone"})
+    assert web.customer("anonymous_id", "phone").customer_id == ann

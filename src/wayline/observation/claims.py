@@ -112,7 +112,12 @@ def vouchers(event: Event) -> dict[Identifier, str]:
 
 def confirms(event: Event) -> bool:
     """Whether it may prove a claim, whoever it is about."""
-    return is_double_opt_in(event) or bool(vouchers(event))
+    if event.name == "Consent Granted":
+        return is_double_opt_in(event) or bool(vouchers(event))
+    properties = event.properties  # asked of every event: most name no cart, which is seen without another call
+    if "order_id" in properties or "cart_id" in properties or "checkout_id" in properties:
+        return bool(vouchers(event))
+    return False
 
 
 def is_double_opt_in(event: Event) -> bool:

@@ -30,9 +30,9 @@ that person's is that of the link or merge it came by. `CONFIDENCE` has the tabl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec import Struct
 
@@ -50,6 +50,7 @@ from wayline.observation.claims import (
     names_cart,
     vouchers,
 )
+from wayline.observation.evidence import CONFIDENCE, Evidence, Limits
 from wayline.observation.vocabulary import DEVICES, DOCUMENTS
 
 __all__ = [
@@ -59,80 +60,12 @@ __all__ = [
     "weakest_first",
 ]  # fmt: skip
 
-CONFIDENCE: Final[Mapping[str, tuple[float, float]]] = {
-    "user_id": (1.0, 0.9),
-    "email": (0.9, 0.8),
-    "phone": (0.9, 0.8),
-    "double opt-in": (0.8, 0.8),
-    "claim in its cart": (0.8, 0.8),
-    "claim in its order": (0.7, 0.7),
-    "click_token": (0.7, 0.7),
-    "other": (0.7, 0.6),
-    "device": (0.5, 0.5),
-    "shared address": (0.5, 0.5),
-    "claimed address": (0.4, 0.4),
-    "device of several": (0.3, 0.3),
-    "shared device": (0.1, 0.1),
-}
-"""Evidence to how sure it makes us: by a secret key or signed, and by a public key."""
-
 _CLAIM_KINDS: Final = frozenset(CLAIMS)
 _OF_ONE: Final = CONFIDENCE["device"][0]
 _LETTERS: Final = {"user_id": "k-", "email": "e-", "phone": "p-"}
 _RANKS: Final = {"k-": 0, "e-": 1, "p-": 2, "a-": 3}
 _SHARED: Final = "shared-"
 _UNCOUNTED: Final = frozenset({CLAIMED_IN, *CLAIMS, *SHARED.values()})
-
-
-class Limits(Struct, frozen=True):
-    """How much may be linked to one customer, and how many people to one device, without a human looking."""
-
-    people_max: int = 3
-    """Known people on one device; one more, and it is shared."""
-    person_ids_max: int = 1
-    """User ids of one customer."""
-    others_max: int = 5
-    """Identifiers of each other kind of one customer, claims apart from addresses."""
-    window: timedelta = timedelta(days=30)
-    """A device counts against `others_max` only this long after it was linked: browsers forget their ids."""
-    links_max: int = 1000
-    """Identifiers of one customer in all; what would go beyond is not joined."""
-    merges_max: int = 100
-    """Customers merged into one by themselves: a fuse against chains over shared devices."""
-    carts_max: int = 50
-    """Carts of one browser that an address it claimed can be confirmed by."""
-
-
-class Evidence(Protocol):
-    """What resolution asks of the links and merges made so far; a store's state answers it."""
-
-    def resolve(self, identifiers: Sequence[Identifier]) -> dict[Identifier, str]:
-        """The customer each known identifier belongs to, merges followed."""
-        ...
-
-    def links(self, customer_id: str) -> Sequence[Link]:
-        """The evidence for one customer."""
-        ...
-
-    def holders(self, identifier: Identifier) -> Sequence[Link]:
-        """Every link ever made of one identifier."""
-        ...
-
-    def survivor(self, customer_id: str) -> str:
-        """The id this one resolves to after all merges; itself if never merged."""
-        ...
-
-    def merges_count(self, customer_id: str) -> int:
-        """How many customers were merged into this one, directly or through others."""
-        ...
-
-    def sure(self, identifier: Identifier) -> float:
-        """How sure it is that an identifier belongs to the customer it resolves to."""
-        ...
-
-    def are_apart(self, one: str, other: str) -> bool:
-        """Whether a person has judged that these two are not one."""
-        ...
 
 
 class Resolution(Struct, frozen=True, kw_only=True):
@@ -246,6 +179,9 @@ class _Joining:
         self.notes: list[str] = []
         self.reviews: list[Review] = []
         self.confidence = 0.0
+        self.way = 0.0
+        """How sure it is that what the event came through is theirs: what it was told by is less than who they are."""
+        self.yielded: list[Identifier] = []
         self._held: dict[str, Sequence[Link]] = {}
 
     # -- who joins
@@ -335,8 +271,16 @@ class _Joining:
         if to not in self.owners and not all(map(is_anonymous, self._involved())):
             self.notes.append(f"click: this browser is another customer's than {to}, whom we wrote to; not merged")
             self._ask_about(to, CONFIDENCE[CLICK_TOKEN][0], "clicked in a message to the other")
-        elif self._tie(to, CLICK_TOKEN) and is_anonymous(to):
+        elif to in self.owners or not is_anonymous(token.value):
+            if self._tie(to, CLICK_TOKEN) and is_anonymous(to):
+                self._confirm_mailbox(to)
+        else:
+            # It went to an address that a browser had claimed, and was opened on another one: who reads that mailbox
+            # clicks, and need not be who typed the address.
             self._confirm_mailbox(to)
+            if to not in self.owners:
+                self.notes.append(f"click: on another browser than the one of {to}, which had claimed it; not merged")
+                self._ask_about(to, CONFIDENCE["claimed address"][0], "clicked in a message to the other")
 
     def _confirm_mailbox(self, to: str) -> None:
         """Who clicks in a mail has read it there: the one address this customer had claimed is theirs."""
@@ -347,6 +291,7 @@ class _Joining:
         owner = self.evidence.resolve((address,)).get(address)
         if owner is None:
             self.free.insert(0, address)
+            self._trust(CLICK_TOKEN)
         elif not self._tie(owner, CLICK_TOKEN):
             return
         self.added.append(address)
@@ -421,17 +366,47 @@ class _Joining:
         if owner is not None:
             coming |= self._counted(owner)
             joined = [*self.owners, owner]
-            if sum(map(self.evidence.merges_count, joined)) + len(joined) - 1 > self.limits.merges_max:
-                return self.limits.merges_max
+            merges_max = self._room(self.limits.merges_max)
+            if sum(map(self.evidence.merges_count, joined)) + len(joined) - 1 > merges_max:
+                return merges_max
+        return self._crowded(base, coming)
+
+    def _room(self, most: int) -> int:
+        """What anybody can say takes half of what there is, so that there is always room for what is proven."""
+        return most if self.is_verified else max(most // 2, 1)
+
+    def _crowded(self, base: set[Identifier], coming: set[Identifier]) -> int:
         held = base | coming
-        if len(held) > self.limits.links_max:
-            return self.limits.links_max
+        if len(held) > self._room(self.limits.links_max):
+            return self._room(self.limits.links_max)
+        yielded: list[Identifier] = []
         for kind in {each.kind for each in coming} - DOCUMENTS:  # a good customer has any number of orders
             most = self.limits.person_ids_max if kind == "user_id" else self.limits.others_max
             # Who has more of them by a person's judgement is not kept from what adds none.
             if _number(kind, held) > max(most, _number(kind, base), _number(kind, coming)):
-                return most
+                way = self._giving_way(kind, held, most)
+                if way is None:
+                    return most
+                yielded += way
+        self.yielded += yielded
         return 0
+
+    def _giving_way(self, kind: str, held: set[Identifier], most: int) -> list[Identifier] | None:
+        """The devices that must leave, for only a public key said they are this customer's; None if that is not enough.
+
+        Among what is proven those count for nothing, and stay; for another one of their own, the oldest leaves.
+        """
+        if kind not in DEVICES:
+            return None
+        linked = {link.identifier: link.at for each in self.owners for link in self._links(each)}
+        linked = {each: at for each, at in linked.items() if each.kind == kind and each in held}
+        owners = self.evidence.resolve([*linked])
+        gone = {each for each in linked if owners.get(each) not in self.owners}
+        said = [each for each in linked if each not in gone and self.evidence.sure(each) <= _OF_ONE]
+        excess = _number(kind, held - gone) - most
+        if excess > len(said):
+            return None
+        return [] if self.is_verified else sorted(said, key=lambda each: (linked[each], each))[: max(excess, 0)]
 
     def _counted(self, customer_id: str) -> set[Identifier]:
         return {link.identifier for link in self._links(customer_id) if self._counts(link)}
@@ -481,8 +456,9 @@ class _Joining:
             links.append(self._changed_hands(identifier, customer_id))
             if links[-1].customer_id == customer_id:
                 self.joined.append(identifier)
-        if self.confidence > _OF_ONE and len(self.owners) == 1:
+        if self.way > _OF_ONE and len(self.owners) == 1:
             links += [self._link(each, customer_id) for each in self.joined if self._is_proven(each)]
+        links += [self._given_way(each) for each in self.yielded]
         if self.claims or self.added or not self.is_verified:
             links += self._kept(customer_id)
         return links
@@ -500,7 +476,7 @@ class _Joining:
         """Whether a log-in makes sure of a device that came by less, such as a click; of several's it does not."""
         if identifier.kind not in DEVICES or identifier in self.free or identifier in self.moved:
             return False
-        return CONFIDENCE["device"][0] <= self.evidence.sure(identifier) < self.confidence
+        return CONFIDENCE["device"][0] <= self.evidence.sure(identifier) < self.way
 
     def _kept(self, customer_id: str) -> list[Link]:
         """Links of what leads to nobody: claims, the carts they were made in, addresses shared with others."""
@@ -565,15 +541,17 @@ class _Joining:
         return set(filter(is_known, map(self.evidence.survivor, holders)))
 
     def _trust(self, evidence: str) -> None:
-        secret, public = CONFIDENCE[evidence]
-        self.confidence = max(self.confidence, secret if self.is_verified else public)
+        sure = CONFIDENCE[evidence][0 if self.is_verified else 1]
+        self.confidence = max(self.confidence, sure)
+        # Anybody can say that a browser is somebody's; that one came by a link of ours, its token has proven.
+        self.way = max(self.way, sure if self.is_verified or evidence == CLICK_TOKEN else min(sure, _OF_ONE))
 
     def _link(self, identifier: Identifier, customer_id: str, evidence: str = "") -> Link:
         by = evidence or (CLICK_TOKEN if identifier in self.added else self._evidence_of(identifier, None))
         confidence = CONFIDENCE[by][0 if self.is_verified else 1]
         if by == "device" and customer_id != customer_id_of(identifier):
             # A browser is as surely this person's as the log-in, or the click, that was made on it.
-            confidence = max(confidence, self.confidence)
+            confidence = max(confidence, self.way)
         said = f"{by}: {self.event.source}/{self.event.event_id}"
         return Link(identifier, customer_id, self.event.source, confidence, self.event.occurred_at, said)
 
@@ -585,7 +563,13 @@ class _Joining:
             return self._link(identifier, _SHARED + customer_id_of(identifier), "shared device")
         return self._link(identifier, customer_id, "device of several")
 
+    def _given_way(self, identifier: Identifier) -> Link:
+        """A device's new place, once it had to leave: a browser nobody is known on, until a log-in says otherwise."""
+        key = f"{self.event.source}/{self.event.event_id}"
+        alone = "a-" + customer_id_of(identifier, key)[2:]
+        return Link(identifier, alone, self.event.source, 1.0, self.event.occurred_at, f"gave way: {key}")
+
     def _merge(self, loser: str, survivor: str) -> Merge:
         evidence = f"{self.event.source}/{self.event.event_id}"
-        confidence = min(self.confidence, self.tied.get(loser, 1.0), self.tied.get(survivor, 1.0))
+        confidence = min(self.way, self.tied.get(loser, 1.0), self.tied.get(survivor, 1.0))
         return Merge(loser, survivor, confidence, evidence, self.event.occurred_at)

@@ -82,23 +82,28 @@ class People:
             is_known = all(self._latest(self._owner.get(one, "")) == owner for one in identifiers[1:])
             if (
                 is_known
-                and not (self._has_weak and self._may_be_proven(identifiers))
+                and not (self._has_weak and UNVERIFIED not in event.notes and self._may_be_proven(identifiers))
                 and not (event.notes and self._names_claimed_cart(event, owner))
                 and not confirms(event)
             ):
-                if not self._has_weak or first.kind not in DEVICES:
+                is_told = first.kind not in DEVICES and UNVERIFIED not in event.notes
+                if is_told or (not self._has_weak and first.kind in DEVICES):
                     return Whose(owner, identifiers)
-                return Whose(owner, identifiers, through=self._through(identifiers))
+                return Whose(owner, identifiers, through=self._through(identifiers, event.notes))
         return self._learn(event)
 
-    def tie(self, identifiers: Sequence[Identifier]) -> Tie | None:
-        """Who asks, by the strongest of these that leads to anybody, and how sure that is: what an Ask is made with."""
+    def tie(self, identifiers: Sequence[Identifier], *, is_verified: bool = True) -> Tie | None:
+        """Who asks, by the strongest of these that leads to anybody, and how sure that is: what an Ask is made with.
+
+        Who asks by a public key and is vouched for by no token is as surely theirs as the device they ask from.
+        """
         known = self.resolve(identifiers)
         for one in reversed(identity.weakest_first(identifiers)):
             owner = known.get(one)
             if owner is not None and one.kind not in CLAIMS and not identity.is_shared(owner):
                 theirs = [each for each in identifiers if known.get(each) == owner]
-                return Tie(owner, max(map(self.sure, theirs)))
+                is_said = not is_verified and one.kind not in DEVICES
+                return Tie(owner, self._shown(theirs) if is_said else max(map(self.sure, theirs)))
         return None
 
     def _may_be_proven(self, identifiers: Sequence[Identifier]) -> bool:
@@ -116,12 +121,16 @@ class People:
             self._claims[owner] = any(link.identifier.kind in CLAIMS for link in links)
         return self._claims[owner]
 
-    def _through(self, identifiers: Sequence[Identifier]) -> float:
+    def _through(self, identifiers: Sequence[Identifier], notes: Sequence[str] = ()) -> float:
         if identifiers[0].kind not in DEVICES:
-            return 1.0
+            # Anybody can name somebody: without a proof, the device says how sure it is that it is they.
+            return self._shown(identifiers) if UNVERIFIED in notes else 1.0
         if len(identifiers) == 1:
             return self.sure(identifiers[0])
         return max(self.sure(one) for one in identifiers if one.kind not in CLAIMS)
+
+    def _shown(self, identifiers: Sequence[Identifier]) -> float:
+        return max([_OF_ONE, *(self.sure(one) for one in identifiers if one.kind in DEVICES)])
 
     def sure(self, identifier: Identifier) -> float:
         """How sure it is that an identifier at hand belongs to the customer it resolves to."""
@@ -146,7 +155,7 @@ class People:
             resolution.links,
             resolution.merges,
             resolution.reviews,
-            self._through(own) if own and own[0].kind not in CLAIMS else 1.0,
+            self._through(own, event.notes) if own and own[0].kind not in CLAIMS else 1.0,
         )
 
     def _take_in(self, links: Sequence[Link], merges: Sequence[Merge]) -> None:

@@ -221,6 +221,21 @@ def test_browsers_that_forget_their_ids_count_only_for_a_while() -> None:
     assert story.hears("user_id:u1", "anonymous_id:z", days=80).contested
 
 
+def test_of_devices_that_a_public_key_said_are_theirs_the_oldest_leaves() -> None:
+    story = Story()
+    for number in range(5):
+        story.hears("user_id:u1", f"anonymous_id:d{number}", public=True)
+    other = story.hears("user_id:u2", "anonymous_id:d0", public=True)
+    sixth = story.hears("user_id:u1", "anonymous_id:d5", public=True)
+    assert len(sixth.links) == 1 and not sixth.contested, "one of the five is another's by now"
+    seventh = story.hears("user_id:u1", "anonymous_id:d6", public=True)
+    assert [link.identifier.value for link in seventh.links] == ["d6", "d1"]
+    assert story.owner("anonymous_id:d0") == other.customer_id, "nor does it leave whom it has gone to"
+    alone = story.hears("anonymous_id:d1")
+    assert alone.customer_id == story.owner("anonymous_id:d1") and alone.customer_id.startswith("a-")
+    assert story.hears("user_id:u1", "anonymous_id:d1", public=True).customer_id == seventh.customer_id
+
+
 def test_a_merge_that_would_break_a_limit_is_refused() -> None:
     story = Story()
     for number in range(4):
