@@ -15,7 +15,7 @@ from wayline.domain import Consent, Event, Facet, Identifier, Memory, Playbook, 
 from wayline.interpretation import facets
 from wayline.interpretation.paths import clean
 from wayline.interpretation.readings import EPOCH
-from wayline.observation.claims import UNVERIFIED
+from wayline.observation.claims import UNVERIFIED, is_mere_withdrawal
 from wayline.observation.feedback import REPORTS, is_automated
 from wayline.observation.vocabulary import DOCUMENTS
 
@@ -32,7 +32,7 @@ _FROM_CONTEXT: Mapping[str, str] = {"timezone": "device_timezone", "locale": "de
 
 
 def fold(memory: Memory, event: Event, playbook: Playbook) -> Memory:
-    """What we remember after this event; of what a machine made, nothing."""
+    """What we remember after this event: of what a machine made, nothing; of a mere withdrawal, that."""
     if is_automated(event):
         return memory
     states = memory.facets
@@ -40,13 +40,14 @@ def fold(memory: Memory, event: Event, playbook: Playbook) -> Memory:
     if touched is not None:
         states = facets.fold(states, event, touched)
     identifiers = memory.identifiers
-    if event.identifiers and event.name not in REPORTS:
+    is_bare = is_mere_withdrawal(event)
+    if event.identifiers and event.name not in REPORTS and not is_bare:
         states = _used(states, event)
         identifiers = _by_use(states[_USED], identifiers, event)
     consent = _CONSENTS.get(event.name)
     return Memory(
         identifiers,
-        _traits(memory.traits, event) if event.kind == "identify" or event.context else memory.traits,
+        _traits(memory.traits, event) if event.kind == "identify" or (event.context and not is_bare) else memory.traits,
         memory.consents if consent is None else consent(memory.consents, event),
         states,
         max(memory.position, event.position),

@@ -14,12 +14,15 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
 
+from msgspec.structs import replace
+
 from wayline.domain import Event, Identifier
 from wayline.observation.vocabulary import DEVICES
 
 __all__ = [
     "CARTS", "CLAIMED", "CLAIMED_IN", "CLAIMED_TOKEN", "CLAIMS", "CLICK_TOKEN", "RESERVED_KINDS", "SHARED",
-    "UNVERIFIED", "as_claims", "confirms", "is_double_opt_in", "named_in", "names_cart", "vouchers",
+    "UNVERIFIED", "as_claims", "bare", "confirms", "is_double_opt_in", "is_mere_withdrawal", "named_in", "names_cart",
+    "vouchers",
 ]  # fmt: skip
 
 UNVERIFIED: Final = "unverified"
@@ -55,6 +58,7 @@ CARTS: Final[Mapping[str, str]] = MappingProxyType(
 
 _SAID_BY_ANYBODY: Final = frozenset({"user_id", *CLAIMED, *DEVICES})
 _TAKES_BACK: Final = frozenset({"Consent Withdrawn", "Unsubscribed"})
+_TAKEN_BACK: Final = ("channel", "purpose")
 
 
 def as_claims(found: tuple[Identifier, ...], name: str, notes: list[str]) -> tuple[Identifier, ...]:
@@ -82,6 +86,23 @@ def _sayable(found: tuple[Identifier, ...], notes: list[str]) -> tuple[Identifie
         return found
     notes += [f"unverified: {kind} left out, since anybody can name one" for kind in sorted(left_out)]
     return tuple(each for each in found if each.kind in _SAID_BY_ANYBODY)
+
+
+def is_mere_withdrawal(event: Event) -> bool:
+    """Whether a consent is taken back without proof of who says so.
+
+    It counts for whomever it names, who may be somebody else than who said it. So it says nothing else of them.
+    """
+    return event.name in _TAKES_BACK and UNVERIFIED in event.notes
+
+
+def bare(event: Event) -> Event:
+    """The event as it is stored: of a withdrawal that anybody may tell what is taken back; others as they are."""
+    if not is_mere_withdrawal(event):
+        return event
+    said = {name: event.properties[name] for name in _TAKEN_BACK if name in event.properties}
+    who = tuple(each for each in event.identifiers if each.kind != CLICK_TOKEN)
+    return replace(event, identifiers=who, properties=said, context={}, personal="")
 
 
 def names_cart(event: Event) -> bool:

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from wayline.domain import Event, Identifier
 from wayline.errors import Rejected, did_you_mean, kind_of
-from wayline.observation.claims import RESERVED_KINDS, UNVERIFIED, as_claims
+from wayline.observation.claims import RESERVED_KINDS, UNVERIFIED, as_claims, bare
 from wayline.observation.dialects import alias_of
 from wayline.observation.masking import names_someone
 from wayline.observation.money import EXPONENTS
@@ -134,7 +134,7 @@ def parse(
         personal=_personal_hash(event_id, reading),
     )
     subject = f"{identifiers[0].kind}:{identifiers[0].value}" if identifiers else ""
-    return Parsed(event, subject, reading.personal, reading.addresses)
+    return Parsed(bare(event), subject, reading.personal, reading.addresses)
 
 
 def parse_batch(

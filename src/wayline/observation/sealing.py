@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from wayline.domain import Event, Identifier
-from wayline.observation.claims import CLAIMED_TOKEN, CLAIMS, UNVERIFIED
+from wayline.observation.claims import CLAIMED_TOKEN, CLAIMS, UNVERIFIED, is_mere_withdrawal
 from wayline.observation.vocabulary import DEVICES
 
 __all__ = ["ADDRESSES", "claimed_tokens", "device_of", "personal_hash", "sealed"]
@@ -40,9 +40,11 @@ def sealed(
     So whoever claims another's `userId` writes beside that person's address and never over it: the address of a
     customer is read under the identifier that resolution has linked to them. An address is kept as it was hashed, so
     that under one hash there is one text, whoever typed it. What a public key says of a person lives under the device
-    that said it.
+    that said it; of whoever takes a consent back by one, nothing.
     """
     parts: dict[str, dict[str, Any]] = {}
+    if is_mere_withdrawal(event):
+        return parts
     for identifier in event.identifiers:
         kind = CLAIMS.get(identifier.kind, identifier.kind)
         home = f"{kind}:{identifier.value}"

@@ -6,9 +6,11 @@ import itertools
 from datetime import timedelta
 from typing import Any
 
-from tests.shop import Shop
+from msgspec.structs import replace
+from tests.shop import ANN, Shop, happened
 
 from wayline.domain import Customer, Identifier
+from wayline.observation.claims import UNVERIFIED
 from wayline.runtime.collecting import Collected, Collector, Delivered
 
 _numbers = itertools.count(1)
@@ -72,6 +74,51 @@ def test_a_public_key_grants_no_consent_and_may_withdraw_it() -> None:
     withdrawn = {"channel": "sms", "purpose": "marketing"}
     web.sends({"event": "Consent Withdrawn", "userId": "ann-1", "properties": withdrawn}, trusted=False)
     assert not web.customer("user_id", "ann-1").memory.consents["sms:marketing"].is_granted
+
+
+def test_a_public_withdrawal_keeps_nothing_but_the_withdrawal() -> None:
+    """Quiet hours are by the device's zone, the newest address is written to: neither is anybody's to move."""
+    for handles in ({"anonymousId": "attackers-browser"}, {"anonymousId": "attackers-browser", "userId": "ann-1"}, {}):
+        for name in ("Consent Withdrawn", "Unsubscribed"):
+            web = Web()
+            known(web)
+            ann = web.customer("user_id", "ann-1")
+            vault = web.shop.store.vault
+            kept = vault.get([f"{one.kind}:{one.value}" for one in ann.memory.identifiers])
+            told = {
+                "event": name,
+                **handles,
+                "context": {
+                    "traits": {"email": " ANN@example.com", "firstName": "Eve", "birthday": "1990-01-01"},
+                    "timezone": "Pacific/Kiritimati",
+                    "locale": "eo",
+                    "device": {"id": "attackers-device", "token": "attackers-push-token"},
+                    "page": {"url": "https://shop.example/?wl=x"},
+                },
+                "properties": {"channel": "sms", "purpose": "marketing", "reason": "spam", "as_of": "2020-01-01"},
+            }
+            web.sends(told, trusted=False)
+            after = web.customer("user_id", "ann-1")
+            assert not after.memory.consents["sms:marketing"].is_granted
+            assert after.memory.traits == ann.memory.traits and after.memory.facets == ann.memory.facets
+            assert after.memory.identifiers == ann.memory.identifiers
+            (event,) = [one for one in web.shop.store.log.read(0, 100) if one.name == name]
+            assert event.context == {} and event.properties.keys() <= {"channel", "purpose"}
+            named = [f"{one.kind}:{one.value}" for one in (*ann.memory.identifiers, *event.identifiers)]
+            assert vault.get(named) == kept
+            web.shop.restart()
+            assert web.customer("user_id", "ann-1") == after
+
+
+def test_what_an_older_log_holds_of_a_public_withdrawal_moves_nobody_either() -> None:
+    shop = Shop()
+    shop.tell(replace(happened("Product Viewed", ANN, sku="jacket"), context={"timezone": "Europe/Berlin"}))
+    before = shop.customer(ANN).memory
+    told = happened("Consent Withdrawn", ANN[1:], channel="email")
+    shop.tell(replace(told, context={"timezone": "Pacific/Kiritimati"}, notes=(UNVERIFIED,)))
+    after = shop.customer(ANN).memory
+    assert after.consents["email:marketing"].withdrawn_at is not None
+    assert (after.traits, after.identifiers, after.facets) == (before.traits, before.identifiers, before.facets)
 
 
 def test_a_public_key_does_not_speak_for_the_shop() -> None:
