@@ -219,7 +219,8 @@ class Poll:
 
     def _revive(self) -> None:
         for one in self.shop.api.revive(self.address):
-            on_again = "on again since" if one.revived else "our key may not switch it on: do so, or let the key write"
+            # Whether we may not, or no answer came: whether it is on is not known, and asked again next time.
+            on_again = "on again since" if one.revived else "not known to be on again: look there, or let the key write"
             said = f"webhook {one.webhook_id} ({one.topic}), {on_again}"
             if said not in self.caught.silent[-1:] or one.revived:
                 self.caught.silent = [*self.caught.silent[-99:], said]

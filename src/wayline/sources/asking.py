@@ -261,7 +261,7 @@ class WooCommerceApi:
             try:
                 self._asking.call("PUT", f"/webhooks/{int(each['id'])}", b'{"status":"active"}')
                 revived = True
-            except OperatorError:  # a key that may only read: what it read is no less worth for that
+            except OperatorError:  # a key that may only read, or no answer: what it read is no less worth for that
                 revived = False
             found.append(Silent(str(each["id"]), str(each.get("topic", "")), revived))
         return found

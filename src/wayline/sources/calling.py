@@ -23,6 +23,8 @@ from msgspec import Struct
 from wayline.errors import OperatorError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpcore
 
 __all__ = ["ANSWER_BYTES_MAX", "Answer", "Barred", "Caller", "Resolve", "Unanswered", "is_inward"]
@@ -92,7 +94,7 @@ def is_inward(address: str) -> bool:
 
 
 class Caller:
-    """Asks one host. `base_url` says which; `headers` go with every call and hold the secret."""
+    """Asks one host, one call at a time. `base_url` says which; `headers` go with every call and hold the secret."""
 
     def __init__(
         self,
@@ -109,6 +111,7 @@ class Caller:
         self._resolve = resolve or _resolve
         self._bytes_max = bytes_max
         self._pool: httpcore.ConnectionPool | None = None
+        self._until = 0.0
         self._check_url()
 
     def ask(self, method: str, path: str, body: bytes = b"") -> Answer:
@@ -121,6 +124,7 @@ class Caller:
         headers = [(b"Accept", b"application/json"), (b"Accept-Encoding", b"identity"), (b"User-Agent", b"wayline")]
         headers += self._headers + ([(b"Content-Type", b"application/json")] if body else [])
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), _SECONDS_MAX)
+        self._until = time.monotonic() + _WHOLE_SECONDS_MAX
         try:
             with self._opened().stream(
                 method, url, headers=headers, content=body, extensions={"timeout": timeouts}
@@ -156,12 +160,13 @@ class Caller:
             self._pool = httpcore.ConnectionPool(
                 max_connections=2,
                 retries=0,
-                network_backend=_guarded(self._resolve, self._allow_private, self._base.scheme),
+                network_backend=_guarded(
+                    self._resolve, self._allow_private, self._base.scheme, lambda: self._until - time.monotonic()
+                ),
             )
         return self._pool
 
     def _read(self, answer: httpcore.Response) -> Answer:
-        until = time.monotonic() + _WHOLE_SECONDS_MAX
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
         if 300 <= answer.status < 400:
             where = urlsplit(headers.get("location", "")).netloc
@@ -174,8 +179,6 @@ class Caller:
             body += part
             if len(body) > self._bytes_max:
                 raise Unanswered(f"{self._base.netloc} answered more than {self._bytes_max} bytes")
-            if time.monotonic() > until:
-                raise Unanswered(f"{self._base.netloc} had not answered wholly after {_WHOLE_SECONDS_MAX:.0f} seconds")
         return Answer(answer.status, headers, bytes(body))
 
 
@@ -187,8 +190,39 @@ def _resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
-def _guarded(resolve: Resolve, allow_private: bool, scheme: str) -> Any:
-    """What opens connections: to an address that was looked at, never to a name."""
+def _within(stream: httpcore.NetworkStream, left: Callable[[], float]) -> Any:
+    """A connection on which nothing is waited for once its call has no seconds left.
+
+    A read's own time-out starts anew with every byte, so a peer that sends one now and then, be it of a header that
+    never ends, would hold us for hours.
+    """
+    import httpcore
+
+    def at_most(seconds: float | None) -> float:
+        if left() <= 0:
+            raise httpcore.ReadTimeout(f"not answered wholly after {_WHOLE_SECONDS_MAX:.0f} seconds")
+        return left() if seconds is None else min(seconds, left())
+
+    class Within:
+        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            return stream.read(max_bytes, at_most(timeout))
+
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            stream.write(buffer, at_most(timeout))
+
+        def start_tls(
+            self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        ) -> Any:
+            return _within(stream.start_tls(ssl_context, server_hostname, at_most(timeout)), left)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stream, name)  # all that waits for nobody is the connection's own
+
+    return Within()
+
+
+def _guarded(resolve: Resolve, allow_private: bool, scheme: str, left: Callable[[], float]) -> Any:
+    """What opens connections: to an address that was looked at, never to a name; `left` is a call's seconds left."""
     import httpcore
 
     class Guarded(httpcore.NetworkBackend):
@@ -214,7 +248,9 @@ def _guarded(resolve: Resolve, allow_private: bool, scheme: str) -> Any:
                 raise Barred(f"{host[:80]!r} is not this machine, so it is asked by https alone")
             if not addresses:
                 raise Unanswered(f"the name {host[:80]!r} leads nowhere")
-            return self._beneath.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+            opened = self._beneath.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+            bounded: httpcore.NetworkStream = _within(opened, left)
+            return bounded
 
         def connect_unix_socket(self, *args: Any, **more: Any) -> httpcore.NetworkStream:
             raise Barred("only hosts are asked")
